@@ -1,0 +1,17 @@
+"""Fixtures that every suite shares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real CT beside the checkout; a test that asks for it is skipped where there is none."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"needs the real CT data in {SHARED_DATA}")
+    return SHARED_DATA
