@@ -1,0 +1,83 @@
+"""Finding the side that a prompt speaks of.
+
+Left and right are the patient's. Side words are taken out before anything is compared, so that no spelling correction
+and no loose match can ever turn one side into the other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from OpenVocabCTLib.prompts.vocabulary import Side
+
+LEFT_ONLY = frozenset({Side.LEFT})
+RIGHT_ONLY = frozenset({Side.RIGHT})
+BOTH = frozenset({Side.LEFT, Side.RIGHT})
+UNSAID: frozenset[Side] = frozenset()
+_NAMES = {LEFT_ONLY: "left", RIGHT_ONLY: "right", BOTH: "both"}
+
+_PLAIN = {
+    **dict.fromkeys(("left", "lefthand", "leftsided", "sinistral"), LEFT_ONLY),
+    **dict.fromkeys(("right", "righthand", "rightsided", "dextral"), RIGHT_ONLY),
+    **dict.fromkeys(("both", "bilateral", "bilaterally"), BOTH),
+}
+# Abbreviations and slips of the finger; reading them is worth telling the person about.
+_READ_AS = {
+    **dict.fromkeys(("l", "lt", "lft", "lhs", "sin", "lfet", "letf", "leftt"), LEFT_ONLY),
+    **dict.fromkeys(("r", "rt", "rgt", "rhs", "dex", "dext", "rigth", "rihgt", "rght"), RIGHT_ONLY),
+    **dict.fromkeys(("bilat", "bil"), BOTH),
+}
+_LATIN_ENDING = "(?:a|ae|am|i|o|um|os|as|is|orum|arum)"
+_LATIN_LEFT = re.compile(f"sinist(?:er|r{_LATIN_ENDING})")
+_LATIN_RIGHT = re.compile(f"dext(?:er|r{_LATIN_ENDING})")
+
+
+@dataclass(frozen=True)
+class SidedWords:
+    """Tokens with the side words taken out.
+
+    Attributes:
+        sides: the sides named: empty, one or both.
+        words: the remaining tokens, in order.
+        note: how an abbreviation was read, "" when the side was plain.
+    """
+
+    sides: frozenset[Side]
+    words: tuple[str, ...]
+    note: str
+
+
+def side_of_word(word: str) -> frozenset[Side]:
+    """Return the sides that one lower-case token names, empty for any other token."""
+    if word in _PLAIN:
+        return _PLAIN[word]
+    if word in _READ_AS:
+        return _READ_AS[word]
+    if _LATIN_LEFT.fullmatch(word):
+        return LEFT_ONLY
+    return RIGHT_ONLY if _LATIN_RIGHT.fullmatch(word) else UNSAID
+
+
+def spell_out_sides(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the tokens with every abbreviated side written as "left", "right" or "both"."""
+    return tuple(_NAMES[_READ_AS[word]] if word in _READ_AS else word for word in words)
+
+
+def split_side(words: Sequence[str]) -> SidedWords:
+    """Take the side words out of the tokens, wherever they stand."""
+    sides: set[Side] = set()
+    rest: list[str] = []
+    notes: list[str] = []
+    for word in words:
+        named = side_of_word(word)
+        sides |= named
+        if not named:
+            rest.append(word)
+        elif word in _READ_AS:
+            notes.append(f"read '{word}' as {_NAMES[named]}")
+    if sides == BOTH:
+        # "left and right kidney": the conjunction belonged to the sides.
+        rest = [word for word in rest if word not in {"and", "or", "plus"}]
+    return SidedWords(frozenset(sides), tuple(rest), "; ".join(dict.fromkeys(notes)))

@@ -1,0 +1,120 @@
+"""Word tables for reading prompts: spelling, plurals, words that do not matter, and words that ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def _word_set(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def _word_map(text: str) -> Mapping[str, str]:
+    """Read "femora=femur testes=testis" as a mapping."""
+    return dict(pair.split("=", 1) for pair in text.split())
+
+
+# British word parts and their American form. Words of anatomy that hold one by chance ("aorta", "vertebrae") are safe.
+SPELLINGS = _word_map(
+    """
+    oesoph=esoph haem=hem tumour=tumor oedem=edem caec=cec coeliac=celiac faec=fec aneurism=aneurysm colour=color
+    grey=gray centre=center fibre=fiber calibre=caliber leukaem=leukem ischaem=ischem foet=fet anaesth=anesth
+    orthopaed=orthoped peritonaeum=peritoneum
+    """
+)
+
+# Plurals that the rules for regular ones would miss; the right side is a form to compare by.
+PLURALS = _word_map(
+    """
+    femora=femur testes=testis ova=ovum calves=calf feet=foot teeth=tooth men=man humeri=humerus bronchi=bronchus
+    thrombi=thrombus emboli=embolus glutei=gluteus calculi=calculus nuclei=nucleus radii=radius uteri=uterus
+    sinuses=sinus viscera=viscus scapulas=scapula aortas=aorta tibias=tibia fibulas=fibula ulnas=ulna
+    patellas=patella cochleas=cochlea tracheas=trachea mandibulas=mandibula retinas=retina uvulas=uvula
+    ischia=ischium ilia=ilium crura=crus lenses=lens pelves=pelvis pons=pons lens=lens biopsies=biopsy
+    diverticula=diverticulum hematomata=hematoma hematomas=hematoma lymphomas=lymphoma sarcomas=sarcoma
+    adenomas=adenoma edemas=edema autochthones=autochthon epididymides=epididymis ganglia=ganglion septa=septum
+    labra=labrum menisci=meniscus areas=area metastasis=metastasis atria=atrium indices=index appendices=appendix
+    cortices=cortex ossa=os
+    """
+)
+
+# Abbreviations, Latin nouns and adjectives that stand for the same word in the name of a structure.
+SAME_WORD = _word_map(
+    """
+    saliva=salivary art=artery arteria=artery arterial=artery vena=vein venous=vein glandula=gland gl=gland
+    glnd=gland musculus=muscle m=muscle musc=muscle muscular=muscle musculature=muscle os=bone bony=bone
+    osseous=bone sup=superior inf=inferior asc=ascending desc=descending
+    abd=abdominal pulm=lung vert=vertebra disk=disc mets=metastasis metastases=metastasis metastatic=metastasis
+    aortic=aorta atrial=atrium bronchial=bronchus cardiac=heart colonic=colon costal=rib duodenal=duodenum
+    esophageal=esophagus femoral=femur gastric=stomach hepatic=liver intestinal=intestine laryngeal=larynx
+    mandibular=mandible ovarian=ovary pancreatic=pancreas pelvic=pelvis prostatic=prostate pulmonary=lung
+    pulmonic=lung renal=kidney sacral=sacrum skeletal=skeleton spinal=spine splenic=spleen sternal=sternum
+    thymic=thymus tracheal=trachea uterine=uterus vertebral=vertebra
+    """
+)
+
+ORDINALS = _word_map(
+    """
+    first=1 second=2 third=3 fourth=4 fifth=5 sixth=6 seventh=7 eighth=8 ninth=9 tenth=10 eleventh=11 twelfth=12
+    """
+)
+
+ARTICLES = _word_set("the a an my his her its their our your this that these those all any each every some s")
+
+# Words that may be missing or present without changing which structure is meant.
+NEUTRAL_WORDS = _word_set(
+    """
+    organ structure tissue parenchyma side sided hand handed of on in at for is within inside patient pt whole
+    entire complete human anatomy anatomical oar risk roi
+    """
+)
+
+# What kind of structure a name says. A prompt may add the right kind ("iliopsoas muscle"), but not drop it ("thigh" is
+# not the thigh bone) nor change it ("jaw muscle" is not the jaw bone).
+KIND_WORDS = _word_set("gland muscle bone")
+
+# What may stand before the name of a structure.
+ASKING_BEFORE = _word_set(
+    """
+    please pls plz kindly can could would will you u we i id d m im ll want wanna need needs like love wish have to
+    me us let lets hi hello hey ok okay so now just very kind show display see view look looking locate find
+    identify detect point give get tell provide create make generate produce draw do run perform segment segmentate
+    segmenting segmented segmentation segmentations outline outlining outlines contour contours contouring delineate
+    delineating delineation trace mark mask masks label highlight annotate annotation annotating extract isolate
+    visualise visualize colour color paint measure separate pick select where what which is are was there s what's
+    be at for of out in up roi structure volume area region called named name patient patients
+    """
+)
+
+# What may stand after it; "_" joins the words of a phrase.
+ASKING_AFTER = tuple(
+    sorted(
+        (
+            tuple(phrase.split("_"))
+            for phrase in _word_set(
+                """
+                please pls plz thanks thank_you thank_you_very_much thanks_a_lot many_thanks for_me for_us
+                if_you_can if_possible now here there ct ct_scan scan image images picture dataset study on_ct in_ct
+                on_this on_the in_this in_the in_this_patient in_the_patient of_the_patient of_this_patient
+                segmentation segmentations contour contours delineation mask masks label outline roi oar is are
+                located visible seen shown contoured segmented outlined delineated marked highlighted for_planning
+                for_rt_planning for_treatment_planning for_radiotherapy for_radiotherapy_planning segment_it show_it
+                find_it draw_it contour_it outline_it mark_it
+                """
+            )
+        ),
+        key=len,
+        reverse=True,
+    )
+)
+
+# Real words that are one letter away from a structure. Correcting them would change what the person asked for.
+NEVER_CORRECTED = _word_set(
+    """
+    color porta portal river lever heard earth hears dural neural ocular oral nasal tibial femoral peroneal perineal
+    peritoneal perineum peritoneum rectus rectum malleus malleolus ileum ilium ileal iliac uterine ureteral urethral
+    ureter urethra trochlea trachea hepatis atlas axial breath beast heath thigh ankle facial fascial fascia facia
+    humoral humeral mental dental costal coastal colonial spin spines plural pleural callus humor tumor carpal
+    tarsal metacarpal metatarsal radial ulnar pubic public stoma stromal sternal cranial gastric splenic cortical
+    """
+)

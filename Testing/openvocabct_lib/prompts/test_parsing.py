@@ -1,0 +1,352 @@
+"""Reading prompts: the same structure in many words, sides that are never lost, and honest answers to the rest."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from OpenVocabCTLib.errors import InputError
+from OpenVocabCTLib.prompts import Concept, Prompt, PromptSet, Side, Vocabulary
+from OpenVocabCTLib.prompts.laterality import split_side
+from OpenVocabCTLib.prompts.normalise import tokens
+from OpenVocabCTLib.prompts.parsing import FREE_TEXT_LENGTH
+from Testing.openvocabct_lib.prompts.paraphrases import PARAPHRASES
+
+VOCABULARY = Vocabulary.load()
+PAIRED = [concept for concept in VOCABULARY if concept.side is Side.LEFT and concept.mirror is not None]
+
+
+def parse(text: str) -> Prompt:
+    (prompt,) = PromptSet.parse([text])
+    return prompt
+
+
+def meant(text: str) -> str | None:
+    prompt = parse(text)
+    return None if prompt.concept is None else prompt.concept.id
+
+
+TYPED = [
+    (concept_id, text) for concept_id, texts in PARAPHRASES.items() for text in " ".join(texts.split()).split("; ")
+]
+
+
+@pytest.mark.parametrize(("concept_id", "text"), TYPED)
+def test_paraphrases_mean_the_same_structure(concept_id: str, text: str) -> None:
+    assert meant(text) == concept_id
+
+
+def test_every_phrase_and_id_of_the_vocabulary_is_read_back() -> None:
+    for concept in VOCABULARY:
+        for phrase in VOCABULARY.phrases(concept):
+            prompt = parse(phrase)
+            assert prompt.concept is concept, phrase
+            assert prompt.match == "exact", phrase
+            assert prompt.free_text is None
+        assert meant(concept.id) == concept.id
+
+
+@pytest.mark.parametrize(
+    ("text", "concept_id"),
+    [
+        ("T12", "vertebra_t12"),
+        ("T-12", "vertebra_t12"),
+        ("Th 12", "vertebra_t12"),
+        ("12th thoracic vertebra", "vertebra_t12"),
+        ("the twelfth thoracic vertebra", "vertebra_t12"),
+        ("vertebrae_T12", "vertebra_t12"),
+        ("L5", "vertebra_l5"),
+        ("L 5", "vertebra_l5"),
+        ("5th lumbar vertebra", "vertebra_l5"),
+        ("fifth lumbar vertebra", "vertebra_l5"),
+        ("C2", "vertebra_c2"),
+        ("atlas", "vertebra_c1"),
+        ("S1", "vertebra_s1"),
+        ("left 5th rib", "left_rib_5"),
+        ("right first rib", "right_rib_1"),
+        ("rib_left_7", "left_rib_7"),
+        ("Rib05_R", "right_rib_5"),
+        ("liver segment IV", "liver_segment_4"),
+        ("segment 4 of the liver", "liver_segment_4"),
+    ],
+)
+def test_numbered_structures(text: str, concept_id: str) -> None:
+    assert meant(text) == concept_id
+
+
+@pytest.mark.parametrize(
+    "text", ["both kidneys", "bilateral kidneys", "left and right kidney", "L/R kidney", "kidneys"]
+)
+def test_both_sides_are_the_group(text: str) -> None:
+    assert meant(text) == "kidneys"
+    assert "no side given" not in parse(text).note
+
+
+@pytest.mark.parametrize(
+    ("text", "group"), [("kidney", "kidneys"), ("parotid gland", "parotid_glands"), ("show me the lung", "lungs")]
+)
+def test_a_paired_organ_without_side_is_both_and_says_so(text: str, group: str) -> None:
+    assert meant(text) == group
+    assert parse(text).note == "no side given: both"
+
+
+def test_every_name_of_a_pair_works_for_both_sides() -> None:
+    for concept in PAIRED:
+        group = meant(f"both {concept.name.removeprefix('left ')}")
+        for phrase in VOCABULARY.phrases(concept):
+            if phrase.startswith("left ") and group != "pulmonary_artery":  # which has a trunk besides its two sides
+                assert meant(phrase.replace("left", "both", 1)) == group, phrase
+                assert VOCABULARY.get(group).members == (concept.id, concept.mirror)
+
+
+@pytest.mark.parametrize("text", ["rib cage", "lungs", "left and right lung", "ribs", "hips"])
+def test_a_name_for_both_sides_needs_no_note(text: str) -> None:
+    assert parse(text).note == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["left liver", "liver right", "right spleen", "left T12", "both livers", "right prostate gland"]
+)
+def test_a_side_on_a_structure_without_sides_is_kept_as_free_text(text: str) -> None:
+    prompt = parse(text)
+    assert (prompt.concept, prompt.match) == (None, "free")
+    assert "without a side" in prompt.note
+    assert any(word in prompt.free_text for word in ("left", "right", "both"))
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [("lt kidney", "read 'lt' as left"), ("kidney (R)", "read 'r' as right"), ("rihgt lung", "read 'rihgt' as right")],
+)
+def test_abbreviated_sides_are_explained(text: str, note: str) -> None:
+    assert parse(text).note == note
+
+
+@pytest.mark.parametrize(
+    ("text", "concept_id"),
+    [
+        ("left kidny", "left_kidney"),
+        ("gallblader", "gallbladder"),
+        ("oesophagous", "esophagus"),
+        ("mandibel", "mandible"),
+        ("left adreanl gland", "left_adrenal_gland"),
+        ("ileam", "ileum"),
+    ],
+)
+def test_one_misspelt_word_is_corrected_and_said(text: str, concept_id: str) -> None:
+    prompt = parse(text)
+    assert meant(text) == concept_id
+    assert prompt.match == "typo"
+    assert f"did you mean '{VOCABULARY.get(concept_id).name}'?" in prompt.note
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "livr",  # too short to be sure
+        "ilieum",  # ileum or ilium
+        "tibial",  # an adjective, not a mistyped tibia
+        "kidneyl",  # a side may have run into the word
+        "rrenal organ",
+        "left sinth rib",  # sixth or ninth
+        "gal bladr",  # two mistakes
+        "river",
+        "porta",
+    ],
+)
+def test_doubtful_words_are_not_corrected(text: str) -> None:
+    assert meant(text) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("ileum", "ilium"),
+        ("ureter", "urethra"),
+        ("celiac artery", "iliac artery"),
+        ("superior vena cava", "inferior vena cava"),
+        ("optic nerve", "optic chiasm"),
+        ("spinal cord", "spinal canal"),
+        ("upper jaw", "lower jaw"),
+        ("common iliac artery", "common iliac vein"),
+        ("gluteus medius", "gluteus minimus"),
+        ("true lumen", "false lumen"),
+        ("maxilla", "mandible"),
+        ("breast", "breast bone"),
+        ("heart", "heart muscle"),
+        ("tongue", "tongue bone"),
+        ("liver", "liver tumour"),
+        ("kidney", "kidney stone"),
+        ("ascending colon", "descending colon"),
+    ],
+)
+def test_neighbours_in_spelling_stay_apart(one: str, other: str) -> None:
+    assert None not in (meant(one), meant(other))
+    assert meant(one) != meant(other)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "left thigh",
+        "jaw muscle",
+        "left hip muscle",
+        "eye muscle",
+        "umbilical cord",
+        "cervical spinal cord",
+        "spinal nerves",
+        "soft tissue",
+        "bone marrow",
+        "half of the liver",
+        "not the liver",
+        "everything except the liver",
+        "perirenal fat",
+        "left artery",
+        "right hand",
+        "gland",
+    ],
+)
+def test_what_only_resembles_a_structure_is_free_text(text: str) -> None:
+    assert parse(text).match == "free"
+
+
+@pytest.mark.parametrize("text", ["???", "12345", "🙂", "show me", "left", "the", "L", "please"])
+def test_text_that_names_nothing(text: str) -> None:
+    prompt = parse(text)
+    assert (prompt.match, prompt.concept, prompt.free_text) == ("nothing", None, None)
+    assert prompt.note
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\t\n", "\u200b", "\x1b[31m"])
+def test_a_blank_prompt_is_refused(text: str) -> None:
+    with pytest.raises(InputError) as error:
+        PromptSet.parse(["liver", text])
+    assert str(error.value) == 'the prompt is empty: type the name of a structure, for example "left kidney"'
+
+
+def test_no_prompt_or_no_text_is_refused() -> None:
+    with pytest.raises(InputError, match="there is no prompt"):
+        PromptSet.parse([])
+    with pytest.raises(InputError, match="must be text, not NoneType"):
+        PromptSet.parse([None])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("text", ["liver and spleen", "kidneys, liver", "aorta + heart + lungs"])
+def test_several_structures_are_not_mixed(text: str) -> None:
+    prompt = parse(text)
+    assert prompt.match == "free"
+    assert "give each its own prompt" in prompt.note
+
+
+@pytest.mark.parametrize("text", ["mandible (lower jaw)", "left kidney / ren sinister", "oesophagus, esophagus"])
+def test_two_names_of_one_structure_are_that_structure(text: str) -> None:
+    assert parse(text).match == "words"
+
+
+def test_free_text_is_what_was_asked_without_the_courtesies() -> None:
+    prompt = parse("Please show me the LT. brachiocephalic\u200b lump, thanks!")
+    assert (prompt.free_text, prompt.match) == ("left brachiocephalic lump", "free")
+    assert parse("word " * 500).free_text is not None
+    assert len(parse("word " * 500).free_text) <= FREE_TEXT_LENGTH
+
+
+def test_a_prompt_keeps_its_text_and_a_safe_label() -> None:
+    prompt = parse("\x1b[31mLeft\tKidney\x1b[0m")
+    assert prompt.text == "\x1b[31mLeft\tKidney\x1b[0m"
+    assert prompt.label == "Left Kidney"
+    assert meant(prompt.text) == "left_kidney"
+
+
+def test_a_prompt_set_keeps_order_and_duplicates() -> None:
+    prompts = PromptSet.parse(iter(["liver", "hepar", "left kidney"]))
+    assert [prompt.concept.id for prompt in prompts] == ["liver", "liver", "left_kidney"]
+    assert len(prompts) == 3
+    assert prompts[-1].text == "left kidney"
+    assert prompts[:2] == PromptSet.parse(["liver", "hepar"])
+    assert PromptSet.parse("left kidney")[0].concept.id == "left_kidney"
+
+
+@given(st.text(max_size=200))
+@example("\ud800")
+@example("left " * 40)
+def test_any_text_is_read_or_refused_as_blank(text: str) -> None:
+    try:
+        prompt = parse(text)
+    except InputError as error:
+        assert error.what == "the prompt is empty"
+        return
+    assert (prompt.concept is None) == (prompt.match in {"free", "nothing"})
+    assert (prompt.free_text is not None) == (prompt.match == "free")
+    assert parse(text) == prompt
+
+
+SIDE_WORDS = [("left", "right"), ("L", "R"), ("lt.", "rt."), ("left-sided", "right-sided"), ("sinister", "dexter")]
+FRAMES = [
+    "{side} {core}",
+    "{core} {side}",
+    "{core}, {side}",
+    "the {core} on the {side}",
+    "please segment {side} {core}",
+]
+
+
+@given(st.sampled_from(PAIRED), st.data())
+def test_left_and_right_never_swap(concept: Concept, data: Any) -> None:
+    """The same words with the other side word mean the mirror, in any case and with any courtesies around them."""
+    cores = [phrase.removeprefix("left ") for phrase in VOCABULARY.phrases(concept) if phrase.startswith("left ")]
+    core = data.draw(st.sampled_from(cores))
+    left, right = data.draw(st.sampled_from(SIDE_WORDS))
+    frame = data.draw(st.sampled_from(FRAMES))
+    change = data.draw(st.sampled_from([str, str.upper, str.title]))
+    assert meant(change(frame.format(side=left, core=core))) == concept.id
+    assert meant(change(frame.format(side=right, core=core))) == concept.mirror
+
+
+@given(st.sampled_from(PAIRED), st.data())
+def test_a_misspelt_word_never_changes_the_side(concept: Concept, data: Any) -> None:
+    name = concept.name.removeprefix("left ")
+    place = data.draw(st.integers(0, len(name) - 1))
+    letter = data.draw(st.sampled_from("abcdefghijklmnopqrstuvwxyz"))
+    misspelt = data.draw(st.sampled_from([name[:place] + letter + name[place + 1 :], name[:place] + name[place + 1 :]]))
+    assume(not split_side(tokens(misspelt)).sides)  # "rib 1" turned "rib r" does say another side
+    found = parse(f"left {misspelt}").concept
+    assert found is None or found.side is Side.LEFT
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "left " * 2000,
+        "a" * 10_000,
+        "l" * 10_000,
+        "please " * 2000,
+        "(" * 10_000,
+        "\x1b[" * 5_000,
+        "\x1b]" * 5_000,
+        "0" * 10_000,
+        "liver, " * 2000,
+        "and " * 2500,
+        "aA" * 5000,
+        "ﷺ" * 10_000,
+        "e\u0301" * 5000,
+        "t 1 " * 2500,
+    ],
+)
+def test_hostile_text_takes_bounded_time(text: str) -> None:
+    parse("liver")  # builds the index
+    start = time.process_time()
+    PromptSet.parse(["x" + text])
+    assert time.process_time() - start < 0.5
+
+
+def test_a_known_term_takes_milliseconds() -> None:
+    texts = ["left parotid gland", "please segment the spinal cord", "gallblader", "some unknown structure"]
+    PromptSet.parse(texts)
+    start = time.process_time()
+    for _ in range(20):
+        PromptSet.parse(texts)
+    assert (time.process_time() - start) / (20 * len(texts)) < 0.005
