@@ -1,0 +1,114 @@
+"""The slow part, once per scan: run the image tower over tiles and blend its voxel embeddings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from OpenVocabCTLib.errors import Cancelled
+from OpenVocabCTLib.inference.devices import Compute, memory_errors
+from OpenVocabCTLib.inference.embedding import VoxelEmbedding
+from OpenVocabCTLib.inference.grid import AIR_HU, Region, to_working, whole, working_grid
+from OpenVocabCTLib.inference.tiling import Index3, blending_weight, padded_size, tile_regions, tile_size
+from OpenVocabCTLib.models.config import PreprocessingConfig
+from OpenVocabCTLib.models.openvocab import OpenVocabCT
+from OpenVocabCTLib.volume import CTVolume
+
+Progress = Callable[[int, int], bool]
+
+_TISSUE_HU = -300.0
+_TISSUE_VOXELS = 10
+_BODY_MARGIN = 3
+
+
+def body_region(hu: Tensor) -> Region:
+    """Box of the working grid (S, A, R) that holds tissue, with a small margin; everything when there is none."""
+    tissue = hu > _TISSUE_HU
+    region = []
+    for axis, side in enumerate(hu.shape):
+        others = tuple(other for other in range(3) if other != axis)
+        # A few noisy voxels in the air beside the patient must not count.
+        hit = torch.nonzero(tissue.sum(others) >= _TISSUE_VOXELS).flatten()
+        if not len(hit):
+            return whole(hu.shape)
+        region.append(slice(max(0, int(hit[0]) - _BODY_MARGIN), min(side, int(hit[-1]) + 1 + _BODY_MARGIN)))
+    return region[0], region[1], region[2]
+
+
+def encode_tiles(
+    hu: Tensor, model: OpenVocabCT, preprocessing: PreprocessingConfig, compute: Compute, progress: Progress | None
+) -> tuple[Tensor, Tensor, Tensor, Index3]:
+    """Run the image tower over a (s, a, r) volume in HU.
+
+    Returns:
+        Blended (E, s, a, r) float32 voxel embedding on the CPU, (T, E) presence tokens, (T, 3) tile starts, tile size.
+
+    Raises:
+        Cancelled: ``progress`` returned False.
+    """
+    stride = model.backbone.stride
+    tile = tile_size(hu.shape, preprocessing.tile, stride)
+    padded = padded_size(hu.shape, preprocessing.tile, stride)
+    padding = [length for side, full in zip(hu.shape[::-1], padded[::-1], strict=True) for length in (0, full - side)]
+    volume = F.pad(hu, padding, value=AIR_HU)
+    regions = tile_regions(padded, tile, preprocessing.tile_overlap)
+    weight = blending_weight(tile)
+    channels = model.projection.linear.out_channels
+    total, weights = torch.zeros(channels, *padded), torch.zeros(padded)
+    tokens: list[Tensor] = []
+    for done, region in enumerate(regions):
+        if progress is not None and not progress(done, len(regions)):
+            raise Cancelled("stopped", "nothing was written")
+        with torch.inference_mode(), compute.autocast():
+            features = model.encode_image(volume[region][None].to(compute.device))
+        tokens.append(features.presence[0].float().cpu())
+        total[(slice(None), *region)].addcmul_(features.embedding[0].float().cpu(), weight)
+        weights[region] += weight
+    if progress is not None and not progress(len(regions), len(regions)):
+        raise Cancelled("stopped", "nothing was written")
+    total /= weights
+    starts = torch.tensor([[part.start for part in region] for region in regions])
+    return total[(slice(None), *whole(hu.shape))], torch.stack(tokens), starts, tile
+
+
+def encode_volume(
+    volume: CTVolume,
+    model: OpenVocabCT,
+    preprocessing: PreprocessingConfig,
+    compute: Compute,
+    progress: Progress | None = None,
+    store_dtype: torch.dtype = torch.float16,
+) -> VoxelEmbedding:
+    """Make the voxel embedding of a CT.
+
+    Args:
+        volume: the scan.
+        model: image tower, in evaluation mode on ``compute.device``.
+        preprocessing: working spacing, tiles.
+        compute: device and number format.
+        progress: called as ``progress(tiles done, tiles in all)``; returning False stops.
+        store_dtype: format in which the embedding is kept.
+
+    Raises:
+        Cancelled: ``progress`` returned False.
+        ResourceError: out of memory.
+    """
+    began = time.perf_counter()
+    with memory_errors():
+        grid = working_grid(volume.geometry, preprocessing.spacing_mm)
+        hu = to_working(volume.array, grid)
+        region = body_region(hu)
+        values, tokens, starts, tile = encode_tiles(hu[region].contiguous(), model, preprocessing, compute, progress)
+        return VoxelEmbedding(
+            values=values.to(store_dtype),
+            offset=(region[0].start, region[1].start, region[2].start),
+            grid=grid,
+            presence_tokens=tokens,
+            tile_starts=starts,
+            tile=tile,
+            seconds=time.perf_counter() - began,
+        )

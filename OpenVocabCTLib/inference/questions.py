@@ -1,0 +1,116 @@
+"""From prompts to what is asked of the voxel embedding, or why nothing is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from OpenVocabCTLib.prompts.parsing import Prompt
+from OpenVocabCTLib.prompts.vocabulary import Concept, Vocabulary
+from OpenVocabCTLib.text.bank import EmbeddingBank
+
+
+@dataclass(frozen=True)
+class Part:
+    """One query of the voxel embedding.
+
+    Attributes:
+        text: what the query is made from.
+        rival: text of the same structure on the other side; a voxel goes to the better of the two.
+        presence_threshold: presence probability from which on the part counts as being in the scan.
+    """
+
+    text: str
+    rival: str | None
+    presence_threshold: float
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt as it will be answered.
+
+    Attributes:
+        prompt: the prompt.
+        parts: queries whose union answers it; empty when nothing can be asked.
+        refusal: why nothing can be asked, "" otherwise.
+        note: what the user should know about the answer.
+    """
+
+    prompt: Prompt
+    parts: tuple[Part, ...]
+    refusal: str = ""
+    note: str = ""
+
+
+class QuestionMaker:
+    """Decides which prompts a model can answer.
+
+    Args:
+        vocabulary: concepts and groups.
+        bank: embeddings of the phrases that the model was trained with.
+        trained: ids of the concepts that the model was trained on.
+        known_phrases: the phrases in ``bank`` that free text is compared with -> their concept ids.
+        text_similarity: cosine similarity from which on free text is close enough to something known.
+        presence_threshold: default threshold of the presence probability.
+        per_concept: thresholds of single concepts.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        bank: EmbeddingBank,
+        trained: Collection[str],
+        text_similarity: float,
+        presence_threshold: float,
+        per_concept: dict[str, float],
+    ) -> None:
+        self.vocabulary, self.bank, self.trained = vocabulary, bank, frozenset(trained)
+        self.text_similarity, self.presence_threshold, self.per_concept = (
+            text_similarity,
+            presence_threshold,
+            per_concept,
+        )
+        self._phrases = [
+            (phrase, concept)
+            for concept in vocabulary
+            if concept.id in self.trained
+            for phrase in vocabulary.phrases(concept)
+            if phrase in bank
+        ]
+
+    def ask(self, prompt: Prompt) -> Question:
+        """Turn one prompt into a question."""
+        if prompt.concept is not None:
+            return self._known(prompt, prompt.concept)
+        if prompt.free_text is None:
+            return Question(prompt, (), "names nothing that could be segmented")
+        return self._free(prompt, prompt.free_text)
+
+    def _known(self, prompt: Prompt, concept: Concept) -> Question:
+        leaves: Sequence[Concept] = (concept,) if concept.id in self.trained else self.vocabulary.leaves(concept)
+        trained = [leaf for leaf in leaves if leaf.id in self.trained]
+        if not trained:
+            return Question(prompt, (), f"this model was not trained on {concept.name}")
+        note = ""
+        if len(trained) < len(leaves):
+            note = f"{concept.name}: only {', '.join(leaf.name for leaf in trained)}, which the model was trained on"
+        return Question(prompt, tuple(self._part(leaf) for leaf in trained), note=note)
+
+    def _part(self, concept: Concept) -> Part:
+        rival = self.vocabulary.get(concept.mirror) if concept.mirror in self.trained and concept.mirror else None
+        threshold = self.per_concept.get(concept.id, self.presence_threshold)
+        return Part(concept.name, rival.name if rival else None, threshold)
+
+    def _free(self, prompt: Prompt, text: str) -> Question:
+        if not self._phrases:
+            return Question(prompt, (), "names no structure that this model knows")
+        known = self.bank.embed([phrase for phrase, _ in self._phrases])
+        similarity = known @ self.bank.embed([text])[0]
+        best = int(np.argmax(similarity))
+        if similarity[best] < self.text_similarity:
+            return Question(prompt, (), "names no structure that this model knows")
+        nearest = self._phrases[best][1].name
+        note = f"read as free text, nearest to {nearest} (similarity {similarity[best]:.2f}): check the result"
+        return Question(prompt, (Part(text, None, self.presence_threshold),), note=note)

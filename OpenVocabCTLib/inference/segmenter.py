@@ -1,0 +1,252 @@
+"""Segmenter and Study: the two objects that every caller of the library uses."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from OpenVocabCTLib.errors import InputError, ModelError
+from OpenVocabCTLib.inference.answers import Answer, native_mask, settle, study_logits, study_presence, union
+from OpenVocabCTLib.inference.devices import Compute, Precision, choose_compute, memory_errors
+from OpenVocabCTLib.inference.embedding import EmbeddingCache, VoxelEmbedding
+from OpenVocabCTLib.inference.grid import to_native, whole
+from OpenVocabCTLib.inference.image_pass import Progress, encode_volume
+from OpenVocabCTLib.inference.questions import Question, QuestionMaker
+from OpenVocabCTLib.models import checkpoints
+from OpenVocabCTLib.models.config import DecisionConfig, ModelConfig
+from OpenVocabCTLib.models.heads import Queries
+from OpenVocabCTLib.models.openvocab import OpenVocabCT
+from OpenVocabCTLib.output.masks import CroppedMask
+from OpenVocabCTLib.output.segmentation import Segment, Segmentation, unanswered
+from OpenVocabCTLib.prompts.parsing import PromptSet
+from OpenVocabCTLib.prompts.vocabulary import Vocabulary
+from OpenVocabCTLib.text.bank import EmbeddingBank
+from OpenVocabCTLib.volume import CTVolume
+
+BANK_FILE = "text_bank.safetensors"
+
+
+class Segmenter:
+    """A model that is ready to answer prompts.
+
+    Args:
+        model: the network, in evaluation mode on ``compute.device``.
+        config: preprocessing and decisions.
+        questions: decides what can be asked.
+        compute: device and number format.
+        cache: keeps the embeddings of the last scans.
+        fingerprint: identifies the weights in the cache.
+    """
+
+    def __init__(
+        self,
+        model: OpenVocabCT,
+        config: ModelConfig,
+        questions: QuestionMaker,
+        compute: Compute,
+        cache: EmbeddingCache | None = None,
+        fingerprint: str = "",
+    ) -> None:
+        self.model, self.config, self.questions, self.compute = model, config, questions, compute
+        self.cache = EmbeddingCache() if cache is None else cache
+        self.fingerprint = fingerprint
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_dir: str | Path | None = None, device: str = "auto", precision: Precision = "auto"
+    ) -> Segmenter:
+        """Load a model.
+
+        Args:
+            name_or_dir: a name that ``openvocabct models list`` shows, or a model folder; the embedded one if None.
+            device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+            precision: "auto", "fp32" or "low" (16 bits).
+
+        Raises:
+            ModelError: the model is missing, damaged, or its files do not fit together.
+            InputError: the device does not exist.
+        """
+        compute = choose_compute(device, precision)
+        folder = checkpoints.resolve(name_or_dir)
+        checkpoints.verify(folder)
+        raw = checkpoints.read_config(folder)
+        config, model = _load_network(folder, raw, compute)
+        vocabulary = Vocabulary.load()
+        questions = QuestionMaker(
+            vocabulary,
+            EmbeddingBank.read(folder / BANK_FILE),
+            raw["concepts"],
+            config.decision.text_similarity,
+            config.decision.presence_threshold,
+            config.decision.per_concept,
+        )
+        return cls(model, config, questions, compute, fingerprint=raw["sha256"][checkpoints.WEIGHTS_FILE])
+
+    def encode(self, volume: CTVolume, progress: Progress | None = None) -> Study:
+        """Do the image pass, or take it from the cache when this model has seen this scan on this grid.
+
+        Args:
+            volume: the scan.
+            progress: called as ``progress(tiles done, tiles in all)``; returning False stops.
+
+        Raises:
+            Cancelled: ``progress`` returned False.
+            ResourceError: out of memory.
+        """
+        key = (volume.content_hash(), self.fingerprint, self.config.preprocessing, self.compute)
+        embedding = self.cache.get(key)
+        if embedding is None:
+            embedding = encode_volume(volume, self.model, self.config.preprocessing, self.compute, progress)
+            self.cache.put(key, embedding)
+        return Study(self, volume, embedding)
+
+    def queries(self, texts: list[str]) -> Queries:
+        """Texts to queries, on the CPU."""
+        embedded = torch.from_numpy(self.questions.bank.embed(texts)).to(self.compute.device)
+        with torch.inference_mode():
+            return Queries(*(part.float().cpu() for part in self.model.encode_text(embedded)))
+
+
+def _load_network(folder: Path, raw: dict[str, Any], compute: Compute) -> tuple[ModelConfig, OpenVocabCT]:
+    from safetensors.torch import load_file
+
+    try:
+        config = ModelConfig.from_dict(raw)
+        model = OpenVocabCT(config.architecture, config.preprocessing)
+        state = {name: tensor.float() for name, tensor in load_file(folder / checkpoints.WEIGHTS_FILE).items()}
+        model.load_state_dict(state, strict=True)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"the files of model {folder.name!r} do not fit together", "install the model again"
+        ) from error
+    model.eval().requires_grad_(False)
+    model.to(compute.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return config, model
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What was decided for one question."""
+
+    presence: float
+    reason: str
+    mask: CroppedMask | None
+
+
+class Study:
+    """A scan whose image pass is done; asking it is cheap.
+
+    Attributes:
+        volume: the scan.
+        embedding: its voxel embedding.
+        seconds: what the image pass took, when it was done.
+    """
+
+    def __init__(self, segmenter: Segmenter, volume: CTVolume, embedding: VoxelEmbedding) -> None:
+        self.segmenter, self.volume, self.embedding = segmenter, volume, embedding
+        self.seconds = embedding.seconds
+
+    def segment(self, prompts: PromptSet | Iterable[str], threshold: float | None = None) -> Segmentation:
+        """Answer prompts, one segment each, in their order.
+
+        Args:
+            prompts: parsed prompts or texts.
+            threshold: voxel probability above which a voxel belongs to a structure; the model's own if None.
+
+        Raises:
+            InputError: a prompt is empty or the threshold is not between 0 and 1.
+        """
+        prompt_set = prompts if isinstance(prompts, PromptSet) else PromptSet.parse(prompts)
+        threshold = self._decision.threshold if threshold is None else _checked(threshold)
+        segments, notes = [], list(self.volume.notes)
+        for blank, prompt in zip(unanswered(prompt_set), prompt_set, strict=True):
+            began = time.perf_counter()
+            question = self.segmenter.questions.ask(prompt)
+            outcome = self._answer(question, threshold)
+            notes += [f"{prompt.label}: {note}" for note in (prompt.note, question.note) if note]
+            segments.append(self._complete(blank, outcome, threshold, began))
+        return Segmentation(self.volume.geometry, tuple(segments), self.volume, tuple(notes))
+
+    def probabilities(self, prompt: str) -> np.ndarray:
+        """Voxel probabilities of one prompt on the native grid, float32 (K, J, I); zero where it cannot be asked."""
+        question = self.segmenter.questions.ask(PromptSet.parse([prompt])[0])
+        result = np.zeros(self.volume.geometry.shape, np.float32)
+        everything = whole(self.volume.geometry.shape)
+        for answer in self._parts(question, 0.0):
+            values = to_native(answer.logits, self.embedding.offset, self.embedding.grid, everything)
+            np.maximum(result, values.sigmoid().numpy(), out=result)
+        return result
+
+    @property
+    def _decision(self) -> DecisionConfig:
+        return self.segmenter.config.decision
+
+    def _parts(self, question: Question, threshold_logit: float) -> list[Answer]:
+        """Ask every part of a question; rivals are asked with it."""
+        if not question.parts:
+            return []
+        texts = list(
+            dict.fromkeys(text for part in question.parts for text in (part.text, part.rival) if text is not None)
+        )
+        queries = self.segmenter.queries(texts)
+        with memory_errors():
+            logits: dict[str, Tensor] = dict(zip(texts, study_logits(self.embedding, queries), strict=True))
+            presence = dict(zip(texts, study_presence(self.embedding, queries).tolist(), strict=True))
+            return [
+                settle(
+                    logits[part.text], logits[part.rival] if part.rival else None, threshold_logit, presence[part.text]
+                )
+                for part in question.parts
+            ]
+
+    def _answer(self, question: Question, threshold: float) -> _Outcome:
+        if question.refusal:
+            return _Outcome(0.0, question.refusal, None)
+        threshold_logit = math.log(threshold / (1.0 - threshold))
+        answers = self._parts(question, threshold_logit)
+        presence = max(answer.presence for answer in answers)
+        believed = [
+            answer
+            for part, answer in zip(question.parts, answers, strict=True)
+            if answer.presence >= part.presence_threshold
+        ]
+        if not believed:
+            return _Outcome(presence, f"not in this scan (presence {presence:.0%})", None)
+        with memory_errors():
+            masks = [native_mask(answer, self.embedding, threshold_logit) for answer in believed if answer.positive]
+        masks = [mask for mask in masks if mask.count]
+        if not masks:
+            return _Outcome(presence, f"no voxel is more likely than {threshold:g}", None)
+        mask = union(masks)
+        volume_ml = mask.count * self.volume.geometry.voxel_volume_ml
+        if volume_ml < self._decision.min_volume_ml:
+            return _Outcome(presence, f"only {volume_ml:.2f} ml, too little to be sure of", None)
+        return _Outcome(presence, "", mask)
+
+    def _complete(self, blank: Segment, outcome: _Outcome, threshold: float, began: float) -> Segment:
+        mask = outcome.mask
+        return replace(
+            blank,
+            found=mask is not None,
+            reason=outcome.reason,
+            presence=outcome.presence,
+            threshold=threshold,
+            volume_ml=0.0 if mask is None else mask.count * self.volume.geometry.voxel_volume_ml,
+            mean_hu=None if mask is None else float(self.volume.array[mask.box][mask.array].mean()),
+            cropped=mask,
+            seconds=time.perf_counter() - began,
+        )
+
+
+def _checked(threshold: float) -> float:
+    if not 0.0 < threshold < 1.0:
+        raise InputError(f"a threshold of {threshold} is no probability", "give a number between 0 and 1")
+    return threshold

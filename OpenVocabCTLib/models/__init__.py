@@ -1,0 +1,1 @@
+"""Networks, their configuration, and the folders that hold their weights."""

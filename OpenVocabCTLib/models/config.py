@@ -1,0 +1,88 @@
+"""What a model folder's ``config.json`` says about the network and its preprocessing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ArchitectureConfig:
+    """Sizes of the network.
+
+    Args:
+        size: name of the STU-Net size, see ``stunet.SIZES``.
+        embedding_dim: channels E of the voxel embedding.
+        text_dim: length of the text encoder's sentence embedding.
+        query_hidden_dim: width of the MLP that turns a text embedding into a query.
+    """
+
+    size: str = "small16"
+    embedding_dim: int = 32
+    text_dim: int = 384
+    query_hidden_dim: int = 512
+
+
+@dataclass(frozen=True)
+class PreprocessingConfig:
+    """How a CT becomes the network's input.
+
+    Args:
+        spacing_mm: edge length of the cubic working voxels.
+        hu_windows: each window (low, high) in HU becomes one input channel, mapped linearly to -1..1 and clipped.
+        tile: tile size in working voxels (S, A, R), multiples of the network's stride.
+        tile_overlap: fraction of a tile shared with its neighbour.
+    """
+
+    spacing_mm: float = 3.0
+    hu_windows: tuple[tuple[float, float], ...] = ((-1000.0, 1500.0), (-160.0, 240.0))
+    tile: tuple[int, int, int] = (64, 96, 96)
+    tile_overlap: float = 0.5
+
+
+@dataclass(frozen=True)
+class DecisionConfig:
+    """When a structure counts as found.
+
+    Args:
+        threshold: voxel probability above which a voxel belongs to the structure.
+        presence_threshold: study-level presence probability below which the structure is reported as not found.
+        min_volume_ml: masks smaller than this are reported as not found.
+        text_similarity: cosine similarity that free text must reach with the nearest trained phrase to be answered.
+        per_concept: presence thresholds calibrated for single concepts, by concept id.
+    """
+
+    threshold: float = 0.5
+    presence_threshold: float = 0.5
+    min_volume_ml: float = 0.1
+    text_similarity: float = 0.6
+    per_concept: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that is needed to run a model, apart from its weights."""
+
+    architecture: ArchitectureConfig = field(default_factory=ArchitectureConfig)
+    preprocessing: PreprocessingConfig = field(default_factory=PreprocessingConfig)
+    decision: DecisionConfig = field(default_factory=DecisionConfig)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> ModelConfig:
+        """Build from the parsed ``config.json``; keys of other programs are ignored.
+
+        Raises:
+            KeyError, TypeError: a section is missing or has an unknown key.
+        """
+        preprocessing = dict(data["preprocessing"])
+        preprocessing["hu_windows"] = tuple((float(low), float(high)) for low, high in preprocessing["hu_windows"])
+        preprocessing["tile"] = tuple(int(side) for side in preprocessing["tile"])
+        return cls(
+            ArchitectureConfig(**data["architecture"]),
+            PreprocessingConfig(**preprocessing),
+            DecisionConfig(**data.get("decision", {})),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form of this configuration."""
+        return asdict(self)

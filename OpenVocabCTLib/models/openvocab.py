@@ -1,0 +1,67 @@
+"""The OpenVocabCT network: image tower, query head and late fusion."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from OpenVocabCTLib.models.config import ArchitectureConfig, PreprocessingConfig
+from OpenVocabCTLib.models.heads import PresencePool, Queries, QueryHead, VoxelProjection
+from OpenVocabCTLib.models.stunet import SIZES, STUNet
+
+
+class ImageFeatures(NamedTuple):
+    """What the image tower says about a tile.
+
+    Attributes:
+        embedding: (B, E, D, H, W) voxel embedding.
+        presence: (B, E) presence token.
+        decoder: decoder features from coarse to fine, for deep supervision in training.
+    """
+
+    embedding: Tensor
+    presence: Tensor
+    decoder: list[Tensor]
+
+
+def window_hu(hu: Tensor, windows: tuple[tuple[float, float], ...]) -> Tensor:
+    """Map HU to network input: one channel per window, linear to -1..1, clipped.
+
+    Args:
+        hu: (B, D, H, W) in Hounsfield units.
+        windows: (low, high) in HU.
+
+    Returns:
+        (B, len(windows), D, H, W).
+    """
+    channels = [((hu - low) * (2.0 / (high - low)) - 1.0).clamp_(-1.0, 1.0) for low, high in windows]
+    return torch.stack(channels, dim=1)
+
+
+class OpenVocabCT(nn.Module):
+    """Image tower and query head.  The text encoder is frozen and lives outside of this module."""
+
+    def __init__(self, architecture: ArchitectureConfig, preprocessing: PreprocessingConfig) -> None:
+        super().__init__()
+        size = SIZES[architecture.size]
+        self.hu_windows = preprocessing.hu_windows
+        self.backbone = STUNet(size.channels, size.depth, in_channels=len(self.hu_windows))
+        self.projection = VoxelProjection(size.channels[0], architecture.embedding_dim)
+        self.presence_pool = PresencePool(size.channels[-1], architecture.embedding_dim)
+        self.query_head = QueryHead(architecture.text_dim, architecture.query_hidden_dim, architecture.embedding_dim)
+
+    def encode_image(self, hu: Tensor) -> ImageFeatures:
+        """Run the image tower.
+
+        Args:
+            hu: (B, D, H, W) tiles in HU on the working grid (S, A, R), sides multiples of ``backbone.stride``.
+        """
+        features, bottleneck = self.backbone(window_hu(hu, self.hu_windows))
+        return ImageFeatures(self.projection(features[-1]), self.presence_pool(bottleneck), features)
+
+    def encode_text(self, text: Tensor) -> Queries:
+        """(P, text_dim) sentence embeddings -> queries."""
+        queries: Queries = self.query_head(text)
+        return queries

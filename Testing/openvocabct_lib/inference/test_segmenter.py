@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from OpenVocabCTLib.errors import Cancelled, InputError
+from OpenVocabCTLib.geometry import Geometry
+from OpenVocabCTLib.inference.answers import study_logits
+from OpenVocabCTLib.inference.grid import AIR_HU
+from OpenVocabCTLib.inference.image_pass import body_region, encode_volume
+from OpenVocabCTLib.inference.tiling import blending_weight, padded_size, tile_regions, tile_size
+from OpenVocabCTLib.models.heads import voxel_logits
+
+sys.path.insert(0, str(Path(__file__).parent))
+import phantoms
+import small_model
+
+GRIDS = {
+    "RAS": phantoms.axis_geometry((0, 1, 2), (-1, -1, 1)),
+    "LPS": phantoms.axis_geometry((0, 1, 2), (1, 1, 1)),
+    "LAS": phantoms.axis_geometry((0, 1, 2), (1, -1, 1)),
+    "flipped slices": phantoms.axis_geometry((0, 1, 2), (1, 1, -1)),
+    "sagittal": phantoms.axis_geometry((1, 2, 0), (1, -1, 1)),
+    "coronal": phantoms.axis_geometry((0, 2, 1), (-1, -1, 1)),
+    "oblique": phantoms.oblique_geometry((12, -8, 15)),
+    "oblique and flipped": phantoms.oblique_geometry((-10, 20, 5), (-1, 1, -1)),
+}
+
+
+def centroid_lps(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
+    k, j, i = np.argwhere(mask).mean(0)
+    return (np.asarray(geometry.affine_lps()) @ np.array([i, j, k, 1.0]))[:3]
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_left_stays_left_on_every_grid(name: str) -> None:
+    geometry = GRIDS[name]
+    volume = phantoms.volume_on(geometry)
+    result = small_model.window_segmenter().encode(volume).segment(["left kidney", "right kidney", "liver"])
+    assert [segment.found for segment in result] == [True] * 3
+    left, right = (result[name].mask for name in ("left kidney", "right kidney"))
+    assert np.allclose(centroid_lps(left, geometry), (30, -10, 15), atol=1.5)
+    assert centroid_lps(right, geometry)[0] < -5
+    truth = volume.array > 350
+    assert 2 * (left & truth).sum() / (left.sum() + truth.sum()) > 0.8
+
+
+def test_the_two_sides_never_share_a_voxel() -> None:
+    result = (
+        small_model.window_segmenter().encode(phantoms.volume_on(GRIDS["LPS"])).segment(["left kidney", "right kidney"])
+    )
+    assert not result["left kidney"].cropped.overlaps(result["right kidney"].cropped)
+
+
+def test_a_group_is_the_union_of_its_members() -> None:
+    study = small_model.window_segmenter().encode(phantoms.volume_on(GRIDS["RAS"]))
+    result = study.segment(["left kidney", "right kidney", "kidneys"])
+    both = result["left kidney"].mask | result["right kidney"].mask
+    assert np.array_equal(result["kidneys"].mask, both)
+
+
+def test_blending_embeddings_equals_blending_logits() -> None:
+    """The decision that the design rests on, through the real image pass with a random network."""
+    segmenter = small_model.random_segmenter()
+    volume = phantoms.volume_on(GRIDS["LPS"])
+    embedding = encode_volume(
+        volume, segmenter.model, segmenter.config.preprocessing, segmenter.compute, store_dtype=torch.float32
+    )
+    queries = segmenter.queries(["left kidney", "liver", "spleen"])
+    ours = study_logits(embedding, queries)
+
+    from OpenVocabCTLib.inference.grid import to_working
+
+    hu = to_working(volume.array, embedding.grid)
+    hu = hu[body_region(hu)]
+    tile, padded = tile_size(hu.shape, (64, 32, 32), 32), padded_size(hu.shape, (64, 32, 32), 32)
+    canvas = torch.full(padded, AIR_HU)
+    canvas[: hu.shape[0], : hu.shape[1], : hu.shape[2]] = hu
+    regions = tile_regions(padded, tile, 0.5)
+    assert len(regions) > 3
+    total, weights = torch.zeros(3, *padded), torch.zeros(padded)
+    for region in regions:
+        with torch.inference_mode():
+            logits = voxel_logits(segmenter.model.encode_image(canvas[region][None]).embedding, queries)[0]
+        total[(slice(None), *region)] += blending_weight(tile) * logits
+        weights[region] += blending_weight(tile)
+    expected = (total / weights)[:, : hu.shape[0], : hu.shape[1], : hu.shape[2]]
+    assert (ours - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+def test_half_precision_storage_keeps_the_masks() -> None:
+    segmenter = small_model.random_segmenter()
+    volume = phantoms.volume_on(GRIDS["LPS"])
+    queries = segmenter.queries(["liver", "spleen"])
+    exact, stored = (
+        study_logits(
+            encode_volume(volume, segmenter.model, segmenter.config.preprocessing, segmenter.compute, store_dtype=d),
+            queries,
+        )
+        for d in (torch.float32, torch.float16)
+    )
+    middle = exact.flatten(1).median(1).values[:, None, None, None]
+    a, b = exact > middle, stored > middle
+    assert 2 * (a & b).sum() / (a.sum() + b.sum()) > 0.995
+
+
+def test_many_prompts_cost_one_image_pass() -> None:
+    segmenter = small_model.window_segmenter()
+    volume = phantoms.volume_on(GRIDS["LPS"])
+    study = segmenter.encode(volume)
+    calls = segmenter.model.calls
+    study.segment(["liver"])
+    study.segment(["left kidney", "right kidney", "spleen"] * 5)
+    segmenter.encode(volume).segment(["kidneys"])
+    assert segmenter.model.calls == calls
+
+
+def test_the_cache_tells_grids_apart() -> None:
+    segmenter = small_model.window_segmenter()
+    volume = phantoms.volume_on(GRIDS["LPS"])
+    mirrored = type(volume).from_array(volume.array, GRIDS["LAS"])
+    segmenter.encode(volume)
+    calls = segmenter.model.calls
+    segmenter.encode(mirrored)
+    assert segmenter.model.calls > calls
+    assert len(segmenter.cache) == 2
+
+
+def test_absent_structures_are_answers() -> None:
+    study = small_model.window_segmenter().encode(phantoms.volume_on(GRIDS["LPS"]))
+    result = study.segment(["spleen", "uterus", "zxqv wvut", "12345", "liver"])
+    spleen, uterus, nonsense, digits, liver = result.segments
+    assert not spleen.found and "not in this scan" in spleen.reason
+    assert not uterus.found and "not trained" in uterus.reason
+    assert not nonsense.found and nonsense.reason
+    assert not digits.found and digits.reason
+    assert liver.found and liver.reason == ""
+    with pytest.raises(InputError):
+        _ = spleen.mask
+
+
+def test_order_and_identity_of_segments_follow_the_prompts() -> None:
+    study = small_model.window_segmenter().encode(phantoms.volume_on(GRIDS["LPS"]))
+    texts = ["spleen", "left kidney", "uterus", "liver", "left kidney"]
+    result = study.segment(texts)
+    assert [segment.prompt for segment in result] == texts
+    assert len({segment.id for segment in result}) == len(texts)
+    backwards = study.segment(texts[::-1])
+    for one, other in zip(result, reversed(backwards.segments), strict=True):
+        assert (one.name, one.found, one.volume_ml) == (other.name, other.found, other.volume_ml)
+
+
+def test_volume_and_mean_hu_are_those_of_the_mask() -> None:
+    volume = phantoms.volume_on(GRIDS["coronal"])
+    segment = small_model.window_segmenter().encode(volume).segment(["left kidney"]).segments[0]
+    assert segment.volume_ml == pytest.approx(segment.mask.sum() * volume.geometry.voxel_volume_ml)
+    assert segment.mean_hu == pytest.approx(float(volume.array[segment.mask].mean()), abs=0.5)
+
+
+def test_probabilities_agree_with_the_mask() -> None:
+    study = small_model.window_segmenter().encode(phantoms.volume_on(GRIDS["oblique"]))
+    mask = study.segment(["liver"]).segments[0].mask
+    probability = study.probabilities("liver")
+    assert probability.shape == mask.shape
+    assert probability.min() >= 0.0 and probability.max() <= 1.0
+    assert (mask == (probability > 0.5)).mean() > 0.999
+
+
+def test_stopping_between_tiles() -> None:
+    segmenter = small_model.window_segmenter()
+    seen = []
+
+    def stop_at_two(done: int, total: int) -> bool:
+        seen.append((done, total))
+        return done < 2
+
+    with pytest.raises(Cancelled):
+        segmenter.encode(phantoms.volume_on(GRIDS["LPS"]), stop_at_two)
+    assert [done for done, _ in seen] == [0, 1, 2]
+    assert segmenter.model.calls == 2
+    assert len(segmenter.cache) == 0
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, -1.0, float("nan")])
+def test_an_impossible_threshold_is_refused(threshold: float) -> None:
+    study = small_model.window_segmenter().encode(phantoms.volume_on(GRIDS["LPS"]))
+    with pytest.raises(InputError, match="threshold"):
+        study.segment(["liver"], threshold)
+
+
+def test_a_higher_threshold_gives_a_smaller_mask() -> None:
+    study = small_model.window_segmenter().encode(phantoms.volume_on(GRIDS["LPS"]))
+    low, high = (study.segment(["liver"], threshold).segments[0].volume_ml for threshold in (0.3, 0.9))
+    assert high < low
