@@ -43,6 +43,11 @@ class Question:
     refusal: str = ""
     note: str = ""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How the prompt was read and how far the answer can be trusted."""
+        return tuple(note for note in (self.prompt.note, self.note) if note and note != self.refusal)
+
 
 class QuestionMaker:
     """Decides which prompts a model can answer.
@@ -85,7 +90,7 @@ class QuestionMaker:
         if prompt.concept is not None:
             return self._known(prompt, prompt.concept)
         if prompt.free_text is None:
-            return Question(prompt, (), "names nothing that could be segmented")
+            return Question(prompt, (), prompt.note)
         return self._free(prompt, prompt.free_text)
 
     def _known(self, prompt: Prompt, concept: Concept) -> Question:

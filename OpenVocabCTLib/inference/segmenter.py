@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from OpenVocabCTLib.text.bank import EmbeddingBank
 from OpenVocabCTLib.volume import CTVolume
 
 BANK_FILE = "text_bank.safetensors"
+_TEXTS_AT_ONCE = 8
 
 
 class Segmenter:
@@ -166,13 +167,20 @@ class Study:
         """
         prompt_set = prompts if isinstance(prompts, PromptSet) else PromptSet.parse(prompts)
         threshold = self._decision.threshold if threshold is None else _checked(threshold)
-        segments, notes = [], list(self.volume.notes)
-        for blank, prompt in zip(unanswered(prompt_set), prompt_set, strict=True):
+        questions = [self.segmenter.questions.ask(prompt) for prompt in prompt_set]
+        notes = [
+            *self.volume.notes,
+            *(f"{question.prompt.label}: {note}" for question in questions for note in question.notes),
+        ]
+        segments: list[Segment] = []
+        blanks = unanswered(prompt_set)
+        for batch in _batches(questions):
             began = time.perf_counter()
-            question = self.segmenter.questions.ask(prompt)
-            outcome = self._answer(question, threshold)
-            notes += [f"{prompt.label}: {note}" for note in (prompt.note, question.note) if note]
-            segments.append(self._complete(blank, outcome, threshold, began))
+            outcomes = self._answer(batch, math.log(threshold / (1.0 - threshold)))
+            for outcome in outcomes:
+                segments.append(self._complete(blanks[len(segments)], outcome, threshold))
+            share = (time.perf_counter() - began) / len(batch)
+            segments[-len(batch) :] = [replace(segment, seconds=share) for segment in segments[-len(batch) :]]
         return Segmentation(self.volume.geometry, tuple(segments), self.volume, tuple(notes))
 
     def probabilities(self, prompt: str) -> np.ndarray:
@@ -180,7 +188,7 @@ class Study:
         question = self.segmenter.questions.ask(PromptSet.parse([prompt])[0])
         result = np.zeros(self.volume.geometry.shape, np.float32)
         everything = whole(self.volume.geometry.shape)
-        for answer in self._parts(question, 0.0):
+        for answer in self._parts([question], 0.0)[0]:
             values = to_native(answer.logits, self.embedding.offset, self.embedding.grid, everything)
             np.maximum(result, values.sigmoid().numpy(), out=result)
         return result
@@ -189,29 +197,37 @@ class Study:
     def _decision(self) -> DecisionConfig:
         return self.segmenter.config.decision
 
-    def _parts(self, question: Question, threshold_logit: float) -> list[Answer]:
-        """Ask every part of a question; rivals are asked with it."""
-        if not question.parts:
-            return []
-        texts = list(
-            dict.fromkeys(text for part in question.parts for text in (part.text, part.rival) if text is not None)
-        )
+    def _parts(self, questions: Sequence[Question], threshold_logit: float) -> list[list[Answer]]:
+        """Ask every part of every question in one product with the voxel embedding; rivals are asked with them."""
+        texts = _texts(questions)
+        if not texts:
+            return [[] for _ in questions]
         queries = self.segmenter.queries(texts)
         with memory_errors():
             logits: dict[str, Tensor] = dict(zip(texts, study_logits(self.embedding, queries), strict=True))
             presence = dict(zip(texts, study_presence(self.embedding, queries).tolist(), strict=True))
             return [
-                settle(
-                    logits[part.text], logits[part.rival] if part.rival else None, threshold_logit, presence[part.text]
-                )
-                for part in question.parts
+                [
+                    settle(
+                        logits[part.text],
+                        logits[part.rival] if part.rival else None,
+                        threshold_logit,
+                        presence[part.text],
+                    )
+                    for part in question.parts
+                ]
+                for question in questions
             ]
 
-    def _answer(self, question: Question, threshold: float) -> _Outcome:
+    def _answer(self, questions: Sequence[Question], threshold_logit: float) -> list[_Outcome]:
+        every = self._parts(questions, threshold_logit)
+        return [
+            self._decide(question, answers, threshold_logit) for question, answers in zip(questions, every, strict=True)
+        ]
+
+    def _decide(self, question: Question, answers: Sequence[Answer], threshold_logit: float) -> _Outcome:
         if question.refusal:
             return _Outcome(0.0, question.refusal, None)
-        threshold_logit = math.log(threshold / (1.0 - threshold))
-        answers = self._parts(question, threshold_logit)
         presence = max(answer.presence for answer in answers)
         believed = [
             answer
@@ -224,14 +240,14 @@ class Study:
             masks = [native_mask(answer, self.embedding, threshold_logit) for answer in believed if answer.positive]
         masks = [mask for mask in masks if mask.count]
         if not masks:
-            return _Outcome(presence, f"no voxel is more likely than {threshold:g}", None)
+            return _Outcome(presence, "no voxel is above the threshold", None)
         mask = union(masks)
         volume_ml = mask.count * self.volume.geometry.voxel_volume_ml
         if volume_ml < self._decision.min_volume_ml:
             return _Outcome(presence, f"only {volume_ml:.2f} ml, too little to be sure of", None)
         return _Outcome(presence, "", mask)
 
-    def _complete(self, blank: Segment, outcome: _Outcome, threshold: float, began: float) -> Segment:
+    def _complete(self, blank: Segment, outcome: _Outcome, threshold: float) -> Segment:
         mask = outcome.mask
         return replace(
             blank,
@@ -242,8 +258,25 @@ class Study:
             volume_ml=0.0 if mask is None else mask.count * self.volume.geometry.voxel_volume_ml,
             mean_hu=None if mask is None else float(self.volume.array[mask.box][mask.array].mean()),
             cropped=mask,
-            seconds=time.perf_counter() - began,
         )
+
+
+def _texts(questions: Iterable[Question]) -> list[str]:
+    """Everything that the questions ask, each text once."""
+    parts = (part for question in questions for part in question.parts)
+    return list(dict.fromkeys(text for part in parts for text in (part.text, part.rival) if text is not None))
+
+
+def _batches(questions: Sequence[Question]) -> Iterator[list[Question]]:
+    """Consecutive questions that together ask few texts, so that the memory for their logits stays bounded."""
+    batch: list[Question] = []
+    for question in questions:
+        if batch and len(_texts([*batch, question])) > _TEXTS_AT_ONCE:
+            yield batch
+            batch = []
+        batch.append(question)
+    if batch:
+        yield batch
 
 
 def _checked(threshold: float) -> float:

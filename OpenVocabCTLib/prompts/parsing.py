@@ -25,6 +25,7 @@ FREE_TEXT_LENGTH = 300
 _EXAMPLE = 'type the name of a structure, for example "left kidney"'
 _BETWEEN_STRUCTURES = re.compile(r"[,;:/+&()\[\]=|]|\bi\.e\.|\b(?:and|plus|or|aka|also known as)\b", re.IGNORECASE)
 _MAXIMUM_PARTS = 6
+_EXCLUSIONS = frozenset({"not", "no", "without", "except", "excluding", "minus", "but"})
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Prompt:
     text: str
     label: str
     concept: Concept | None
-    match: Literal["exact", "words", "typo", "free", "nothing"]
+    match: Literal["exact", "words", "typo", "free", "unclear", "nothing"]
     free_text: str | None
     note: str
 
@@ -116,7 +117,10 @@ def _parse_one(text: str, index: PhraseIndex) -> Prompt:
     parts = _named_parts(text, index)
     if len(parts) == 1:
         return Prompt(text, label, parts[0], "words", None, "")
-    return Prompt(text, label, None, "free", _free_text(asked), _free_note(asked, parts, index))
+    problem = _problem(asked, parts, index)
+    if problem:
+        return Prompt(text, label, None, "unclear", None, problem)
+    return Prompt(text, label, None, "free", _free_text(asked), split_side(without_articles(asked)).note)
 
 
 def _names_something(words: tuple[str, ...]) -> bool:
@@ -152,12 +156,19 @@ def _free_text(words: tuple[str, ...]) -> str:
     return " ".join(spell_out_sides(words))[:FREE_TEXT_LENGTH].strip()
 
 
-def _free_note(words: tuple[str, ...], parts: tuple[Concept, ...], index: PhraseIndex) -> str:
+def _problem(words: tuple[str, ...], parts: tuple[Concept, ...], index: PhraseIndex) -> str:
+    """Why words near to known structures must not be answered as free text, "" when they may be.
+
+    A text encoder hardly notices a side or a "not": it would answer "left liver" and "not the liver" with the liver.
+    """
     if parts:
         return f"names {len(parts)} structures: give each its own prompt"
+    exclusion = next((word for word in words if word in _EXCLUSIONS), None)
+    if exclusion is not None:
+        return f"'{exclusion}' is not understood: name what you want, not what you do not want"
     sided = split_side(without_articles(words))
     if sided.sides:
         match = index.find(SidedWords(UNSAID, sided.words, ""))
         if match is not None and not match.concept.members:
-            return f"'{match.concept.name}' is known without a side: taken as free text"
-    return sided.note
+            return f'"{match.concept.name}" is known without a side: leave the side out'
+    return ""
