@@ -126,7 +126,7 @@ def describe(folder: Path) -> ModelInfo:
             licence=str(config["licence"]),
             spacing_mm=float(config["preprocessing"]["spacing_mm"]),
             parameters=count_parameters(folder / WEIGHTS_FILE),
-            concepts=tuple(config["concepts"]),
+            concepts=_concept_ids(config["concepts"]),
         )
     except KeyError as error:
         raise ModelError(f"{folder / CONFIG_FILE} has no entry {error}", "install the model again") from error
@@ -189,6 +189,12 @@ def _model_folders() -> tuple[Path, ...]:
     roots = [EMBEDDED_FOLDER]
     roots += [Path(entry).expanduser() for entry in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if entry]
     return tuple(config.parent for root in roots for config in sorted(root.glob(f"*/{CONFIG_FILE}")))
+
+
+def _concept_ids(concepts: object) -> tuple[str, ...]:
+    if not isinstance(concepts, dict) or not all(isinstance(facts, dict) for facts in concepts.values()):
+        raise TypeError("concepts must be an object of objects")
+    return tuple(concepts)
 
 
 def _expected_hashes(folder: Path) -> dict[str, str]:

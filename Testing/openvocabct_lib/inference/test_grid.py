@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -13,9 +10,7 @@ from hypothesis import strategies as st
 from OpenVocabCTLib.geometry import Geometry
 from OpenVocabCTLib.inference.grid import native_box, to_native, to_working, whole, working_grid
 from OpenVocabCTLib.volume import CTVolume
-
-sys.path.insert(0, str(Path(__file__).parent))
-import phantoms
+from Testing.openvocabct_lib.inference import phantoms
 
 OBLIQUE = [
     phantoms.oblique_geometry((20, 0, 0)),

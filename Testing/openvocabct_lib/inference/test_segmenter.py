@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -14,10 +11,7 @@ from OpenVocabCTLib.inference.grid import AIR_HU
 from OpenVocabCTLib.inference.image_pass import body_region, encode_volume
 from OpenVocabCTLib.inference.tiling import blending_weight, padded_size, tile_regions, tile_size
 from OpenVocabCTLib.models.heads import voxel_logits
-
-sys.path.insert(0, str(Path(__file__).parent))
-import phantoms
-import small_model
+from Testing.openvocabct_lib.inference import phantoms, small_model
 
 GRIDS = {
     "RAS": phantoms.axis_geometry((0, 1, 2), (-1, -1, 1)),

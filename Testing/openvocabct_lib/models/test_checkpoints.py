@@ -83,6 +83,14 @@ def test_describe_names_the_missing_entry(tmp_path: Path) -> None:
         describe(folder)
 
 
+@pytest.mark.parametrize(
+    "changes", [{"concepts": ["left_lung"]}, {"concepts": {"left_lung": 3}}, {"preprocessing": {"spacing_mm": "fine"}}]
+)
+def test_describe_refuses_entries_of_the_wrong_kind(tmp_path: Path, changes: dict[str, object]) -> None:
+    with pytest.raises(ModelError, match=r"config\.json is malformed"):
+        describe(write_model_folder(tmp_path / "m", **changes))
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff" * 64, b"\x02\0\0\0\0\0\0\0[]", b"\x02\0\0\0\0\0\0\0{}"[:9]])
 def test_weights_that_are_no_safetensors_are_refused(folder: Path, content: bytes) -> None:
     (folder / "model.safetensors").write_bytes(content)

@@ -1,0 +1,45 @@
+"""Turn what can go wrong into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import errno
+
+import typer
+
+from OpenVocabCTLib.errors import InputError, OpenVocabCTError, ResourceError
+
+_FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
+# torch reports a failed allocation as a plain RuntimeError on the CPU; these are the words of its allocators.
+_ALLOCATION_WORDS = ("can't allocate memory", "not enough memory", "out of memory")
+
+
+def usage_error(error: typer.TyperException) -> InputError:
+    """Put a wrong command line into one sentence."""
+    return InputError(error.format_message().rstrip("."), "see openvocabct --help, or --help after the command")
+
+
+def as_user_error(error: BaseException) -> OpenVocabCTError:
+    """Say what an exception means for the user; the exit code comes with it."""
+    if isinstance(error, OpenVocabCTError):
+        return error
+    if _is_out_of_memory(error):
+        return ResourceError("out of memory", "close other programs, use --device cpu, or crop the CT")
+    if isinstance(error, OSError):
+        return _os_error(error)
+    return OpenVocabCTError(
+        f"unexpected {type(error).__name__} ({error})",
+        "this is a bug; run again with --debug and report what it prints",
+    )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _ALLOCATION_WORDS)
+
+
+def _os_error(error: OSError) -> OpenVocabCTError:
+    where = error.filename or "a file"
+    if error.errno in _FULL:
+        return ResourceError(f"the disk of {where} is full", "free some space or write somewhere else")
+    return InputError(f"{where}: {error.strerror or type(error).__name__}", "check the path and its permissions")

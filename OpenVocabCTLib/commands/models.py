@@ -1,0 +1,82 @@
+"""``openvocabct models``: which models are there, what they can do, whether they are intact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from OpenVocabCTLib.commands.options import JsonOption
+from OpenVocabCTLib.commands.results import NOTHING, decimal
+from OpenVocabCTLib.commands.terminal import print_json, print_table
+
+if TYPE_CHECKING:
+    from OpenVocabCTLib.models.checkpoints import ModelInfo
+
+models = typer.Typer(help="List, describe and verify models.", no_args_is_help=False)
+
+NameArgument = Annotated[str | None, typer.Argument(metavar="[NAME|DIR]", help="Model; the embedded one by default.")]
+
+
+@models.command("list")
+def list_models(as_json: JsonOption = False) -> None:
+    """List the embedded models and those in the folders that $OPENVOCABCT_MODELS names."""
+    from OpenVocabCTLib.models.checkpoints import available_models
+
+    found = available_models()
+    if as_json:
+        print_json({"models": [model_record(info) for info in found]})
+        return
+    rows = [
+        (info.name, info.version, f"{info.parameters / 1e6:.1f} M", f"{info.spacing_mm:g} mm", str(len(info.concepts)))
+        for info in found
+    ]
+    print_table(("model", "version", "parameters", "voxels", "structures"), rows, right=(2, 3, 4))
+
+
+@models.command("show")
+def show_model(name: NameArgument = None, as_json: JsonOption = False) -> None:
+    """Describe a model: licence, structures it was trained on, measured Dice."""
+    from OpenVocabCTLib.models.checkpoints import describe, read_config, resolve
+
+    folder = resolve(name)
+    info = describe(folder)
+    trained: dict[str, Any] = read_config(folder)["concepts"]
+    if as_json:
+        print_json(model_record(info) | {"concepts": trained})
+        return
+    typer.echo(f"{info.name} {info.version}: {info.description}")
+    typer.echo(f"licence {info.licence}, {info.parameters / 1e6:.1f} M parameters, {info.spacing_mm:g} mm voxels")
+    typer.echo(f"folder {info.folder}; read MODEL_CARD.md there\n")
+    rows = [
+        (concept, str(facts.get("cases", NOTHING)), decimal(facts.get("dice"), 2)) for concept, facts in trained.items()
+    ]
+    print_table(("structure", "training cases", "validation Dice"), rows, right=(1, 2))
+
+
+@models.command("verify")
+def verify_model(name: NameArgument = None, as_json: JsonOption = False) -> None:
+    """Compare a model's files with the hashes in its configuration."""
+    from OpenVocabCTLib.models.checkpoints import resolve, verify
+
+    folder: Path = resolve(name)
+    verify(folder)
+    if as_json:
+        print_json({"folder": str(folder), "verified": True})
+    else:
+        typer.echo(f"{folder}: every file is intact")
+
+
+def model_record(info: ModelInfo) -> dict[str, Any]:
+    """Describe a model for ``--json``."""
+    return {
+        "name": info.name,
+        "folder": str(info.folder),
+        "version": info.version,
+        "description": info.description,
+        "licence": info.licence,
+        "spacing_mm": info.spacing_mm,
+        "parameters": info.parameters,
+        "concepts": list(info.concepts),
+    }

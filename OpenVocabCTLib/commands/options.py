@@ -1,0 +1,39 @@
+"""Options that several commands share, and the checks of their values."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from OpenVocabCTLib.errors import InputError
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
+
+ModelOption = Annotated[
+    str | None, typer.Option("--model", metavar="NAME|DIR", help="Model; the embedded one by default.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda[:N]|mps", help="Where the network runs.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages on stderr.")]
+
+
+def check_threshold(threshold: float | None) -> None:
+    """Refuse a threshold outside 0 to 1, both ends excluded; NaN too.
+
+    Raises:
+        InputError: it is outside.
+    """
+    if threshold is not None and not 0 < threshold < 1:
+        raise InputError(f"the threshold is {threshold}", "give a number between 0 and 1")
+
+
+def check_device(device: str) -> None:
+    """Refuse words that name no device; whether the device is there is found out when the model is loaded.
+
+    Raises:
+        InputError: it is none of the documented names.
+    """
+    if not _DEVICE.fullmatch(device):
+        raise InputError(f"there is no device {device!r}", "choose auto, cpu, cuda, cuda:N or mps")

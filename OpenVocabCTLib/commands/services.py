@@ -1,0 +1,54 @@
+"""The parts of the library that the commands stand on; a test hands in its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from OpenVocabCTLib.inference import Segmenter
+    from OpenVocabCTLib.volume import CTVolume
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that is ready, with the words that reports call it by."""
+
+    name: str
+    device: str
+    segmenter: Segmenter
+
+
+def _load_model(name_or_dir: str | None, device: str) -> LoadedModel:
+    from OpenVocabCTLib.models.checkpoints import resolve, verify
+
+    # Segmenter checks the same again; here it happens before the seconds that importing torch takes.
+    folder = resolve(name_or_dir)
+    verify(folder)
+    from OpenVocabCTLib.inference import Segmenter
+
+    segmenter = Segmenter.from_pretrained(folder, device=device)
+    return LoadedModel(folder.resolve().name, str(segmenter.compute.device), segmenter)
+
+
+def _read_volume(path: Path) -> CTVolume:
+    from OpenVocabCTLib.volume import CTVolume
+
+    return CTVolume.read(path)
+
+
+@dataclass(frozen=True)
+class Services:
+    """How a command gets a model, from a name or folder and a device, and how it gets a CT."""
+
+    load_model: Callable[[str | None, str], LoadedModel] = _load_model
+    read_volume: Callable[[Path], CTVolume] = _read_volume
+
+
+def services_of(context: typer.Context) -> Services:
+    """Return the services that the command was started with."""
+    return context.find_object(Services) or Services()

@@ -1,0 +1,79 @@
+"""What a second prompt costs, against the first answer on the same CT.
+
+Usage: python Testing/benchmarks/prompt_cost.py [CT ...] [--json FILE]
+
+Without a CT, the sample CT of the demo is used.  The first answer is reading, image pass and one prompt; the model is
+loaded and the text encoder is not needed, as in a session that has already answered something.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from OpenVocabCTLib import CTVolume, Segmenter
+from OpenVocabCTLib.commands.sample import Sample
+from OpenVocabCTLib.inference.embedding import EmbeddingCache
+
+FIRST, SECOND = "left lung", ("right lung", "spinal cord", "bones", "aorta", "body")
+REACH_SECOND, REACH_HUNDRED = 0.02, 1.3
+
+
+def measure(path: Path, segmenter: Segmenter) -> dict[str, Any]:
+    """Seconds and ratios on one CT."""
+    segmenter.cache = EmbeddingCache()
+    began = time.perf_counter()
+    study = segmenter.encode(CTVolume.read(path))
+    study.segment([FIRST])
+    first = time.perf_counter() - began
+    seconds = []
+    for prompt in SECOND:
+        began = time.perf_counter()
+        study.segment([prompt])
+        seconds.append(time.perf_counter() - began)
+    concepts = [concept.name for concept in segmenter.questions.vocabulary if concept.id in segmenter.questions.trained]
+    hundred = (concepts * (100 // len(concepts) + 1))[:100]
+    began = time.perf_counter()
+    study.segment(hundred)
+    all_hundred = time.perf_counter() - began
+    return {
+        "ct": path.name,
+        "voxels": list(study.volume.geometry.shape),
+        "tiles": len(study.embedding.tile_starts),
+        "first_answer_s": first,
+        "image_pass_s": study.seconds,
+        "second_prompt_s": dict(zip(SECOND, seconds, strict=True)),
+        "second_to_first_median": statistics.median(seconds) / first,
+        "second_to_first_max": max(seconds) / first,
+        "hundred_to_one": (first - study.segment([FIRST]).segments[0].seconds + all_hundred) / first,
+    }
+
+
+def main() -> None:
+    """Print one line a CT; write JSON when asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("ct", nargs="*", type=Path)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    segmenter = Segmenter.from_pretrained()
+    Segmenter.encode(segmenter, CTVolume.read(Sample.find().ct)).segment([FIRST])  # warm up
+    rows = [measure(path, segmenter) for path in options.ct or [Sample.find().ct]]
+    report = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "results": rows}
+    for row in rows:
+        print(
+            f"{row['ct']}: first answer {row['first_answer_s']:.2f} s ({row['tiles']} tiles); second prompt "
+            f"{row['second_to_first_median']:.1%} of it (median; reach {REACH_SECOND:.0%}), worst "
+            f"{row['second_to_first_max']:.1%}; 100 prompts {row['hundred_to_one']:.2f}x (reach {REACH_HUNDRED}x)"
+        )
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

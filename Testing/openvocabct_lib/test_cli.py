@@ -1,0 +1,468 @@
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from typer.testing import CliRunner, Result
+
+from OpenVocabCTLib import __version__
+from OpenVocabCTLib.cli import app
+from OpenVocabCTLib.commands.sample import REFERENCED_PROMPTS, Sample, dice
+from OpenVocabCTLib.commands.services import Services
+from OpenVocabCTLib.commands.terminal import Progress, one_line
+from OpenVocabCTLib.errors import InputError, ModelError, ResourceError
+from OpenVocabCTLib.models.checkpoints import MODELS_VARIABLE
+from Testing.openvocabct_lib.fake_model import TILES, fake_services, write_ct
+from Testing.openvocabct_lib.model_folder import write_model_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+ESCAPES = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
+
+
+@pytest.fixture(scope="module")
+def ct(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_ct(tmp_path_factory.mktemp("ct") / "ct.nii.gz")
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(MODELS_VARIABLE, str(tmp_path / "models"))
+    return write_model_folder(tmp_path / "models" / "test-model")
+
+
+def run(*words: str | Path, services: Services | None = None) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words], obj=services or fake_services())
+
+
+def segment(ct: Path, output: Path, *words: str | Path, prompts: tuple[str, ...] = ("bones",)) -> Result:
+    return run("segment", ct, *(word for prompt in prompts for word in ("-p", prompt)), "-o", output, *words)
+
+
+def assert_one_line_error(result: Result, code: int) -> str:
+    """Exit code, exactly one line "error: what: todo" on stderr's end, nothing on stdout."""
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    last = result.stderr.splitlines()[-1]
+    assert re.fullmatch(r"error: [^:].*: .+", last)
+    assert "Traceback" not in result.stderr
+    assert result.stderr.count("error:") == 1
+    return last
+
+
+# Answers
+
+
+def test_table_on_stdout_progress_on_stderr(ct: Path, tmp_path: Path) -> None:
+    result = segment(ct, tmp_path / "out.seg.nrrd", prompts=("bones", "heart"))
+    assert result.exit_code == 0
+    header, bones, heart = result.stdout.splitlines()
+    assert header.split() == ["prompt", "found", "volume", "ml", "mean", "HU"]
+    assert re.fullmatch(r"bones +yes +\d+\.\d +\d+", bones)
+    assert re.fullmatch(r"heart +no +- +- +not in this scan", heart)
+    assert "image pass: 8/8" in result.stderr
+    assert "note: a note" in result.stderr
+    assert str(tmp_path / "out.seg.nrrd") in result.stderr
+    assert len(result.stderr.splitlines()) < 12
+
+
+def test_json_is_one_object(ct: Path, tmp_path: Path) -> None:
+    result = segment(ct, tmp_path / "out.nii.gz", "--json", "--threshold", "0.25", prompts=("bones", "lt kidney"))
+    report = json.loads(result.stdout)
+    bones, kidney = report["segments"]
+    expected = {
+        "prompt", "canonical", "code", "found", "reason", "presence", "volume_ml", "mean_hu", "threshold", "seconds",
+    }  # fmt: skip
+    assert set(bones) == set(kidney) == expected
+    assert bones["found"] is True
+    assert bones["volume_ml"] > 0
+    assert bones["mean_hu"] > 300
+    assert bones["threshold"] == 0.25
+    assert kidney | {"seconds": 0} == {
+        "prompt": "lt kidney",
+        "canonical": "left_kidney",
+        "code": {"scheme": "SCT", "value": "64033007", "meaning": "Kidney", "modifier": "Left"},
+        "found": False,
+        "reason": "not in this scan",
+        "presence": 0.125,
+        "volume_ml": 0.0,
+        "mean_hu": None,
+        "threshold": 0.25,
+        "seconds": 0,
+    }
+    assert list(report["timings"]) == ["checks", "model", "read", "image_pass", "prompts", "write", "total"]
+    assert (report["model"], report["device"], report["notes"]) == ("fake", "auto", ["a note"])
+
+
+def test_output_is_on_the_input_grid_in_prompt_order(ct: Path, tmp_path: Path) -> None:
+    assert segment(ct, tmp_path / "out.nii.gz", prompts=("heart", "bones")).exit_code == 0
+    source, labels = sitk.ReadImage(str(ct)), sitk.ReadImage(str(tmp_path / "out.nii.gz"))
+    for get in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+        assert getattr(labels, get)() == pytest.approx(getattr(source, get)(), abs=1e-5)
+    values = sitk.GetArrayFromImage(labels)
+    assert np.array_equal(values == 2, sitk.GetArrayFromImage(source) >= 300)
+    assert set(np.unique(values)) == {0, 2}
+
+
+def test_every_output(ct: Path, tmp_path: Path) -> None:
+    result = segment(
+        ct, tmp_path / "out.mha", "--stats", tmp_path / "s.csv", "--preview", tmp_path / "p.png",
+        "--probabilities", tmp_path / "probabilities", prompts=("bones", "heart"),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "s.csv").read_text(encoding="utf-8").count("\n") == 3
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in (tmp_path / "probabilities").iterdir()) == ["bones.nii.gz", "heart.nii.gz"]
+    probabilities = sitk.ReadImage(str(tmp_path / "probabilities" / "bones.nii.gz"))
+    assert probabilities.GetPixelID() == sitk.sitkFloat32
+    assert probabilities.GetDirection() == pytest.approx(sitk.ReadImage(str(ct)).GetDirection(), abs=1e-5)
+
+
+def test_quiet_says_nothing(ct: Path, tmp_path: Path) -> None:
+    assert segment(ct, tmp_path / "out.seg.nrrd", "--quiet").stderr == ""
+
+
+def test_overlap_in_a_label_map(ct: Path, tmp_path: Path) -> None:
+    prompts = ("body", "bones")
+    assert "overlap" in assert_one_line_error(segment(ct, tmp_path / "out.nii.gz", prompts=prompts), 2)
+    assert list(tmp_path.iterdir()) == []
+    for winner, values in (("first", {0, 1}), ("last", {0, 1, 2})):
+        assert segment(ct, tmp_path / "out.nii.gz", "--overlap", winner, prompts=prompts).exit_code == 0
+        assert set(np.unique(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out.nii.gz"))))) == values
+
+
+# Odd prompts
+
+
+@pytest.mark.parametrize(
+    "prompt", ["the quick brown fox", "kidney" * 2000, "\x1b[31mred\x07\u202e\x9b2J", "左肾", "=1+1"]
+)
+@pytest.mark.parametrize("form", ["--quiet", "--json"])
+def test_odd_prompts_are_answers(ct: Path, tmp_path: Path, prompt: str, form: str) -> None:
+    began = time.monotonic()
+    result = segment(ct, tmp_path / "out.seg.nrrd", form, prompts=(prompt,))
+    assert result.exit_code == 0, result.output
+    assert not ESCAPES.search(result.output)
+    assert len(result.output) < 2000
+    assert (tmp_path / "out.seg.nrrd").is_file()
+    assert time.monotonic() - began < 5
+
+
+# Failures
+
+
+BAD_USAGE = {
+    "no prompt": "{ct} -o {out}",
+    "no output": "{ct} -p bones",
+    "no input": "-p bones -o {out}",
+    "two inputs": "{ct} {ct} -p bones -o {out}",
+    "empty prompt": "{ct} -p '' -o {out}",
+    "blank prompt": "{ct} -p ' \t' -o {out}",
+    "missing input": "{tmp}/missing.nii.gz -p bones -o {out}",
+    "unknown suffix": "{ct} -p bones -o {tmp}/out.xyz",
+    "missing folder": "{ct} -p bones -o {tmp}/no/out.seg.nrrd",
+    "folder is a file": "{ct} -p bones -o {tmp}/file/out.seg.nrrd",
+    "output is a folder": "{ct} -p bones -o {tmp}",
+    "output is the input": "{ct} -p bones -o {ct}",
+    "one file twice": "{ct} -p bones -o {out} --stats {tmp}/a.csv --preview {tmp}/a.csv",
+    "statistics suffix": "{ct} -p bones -o {out} --stats {tmp}/s.txt",
+    "preview suffix": "{ct} -p bones -o {out} --preview {tmp}/p.jpg",
+    "preview folder": "{ct} -p bones -o {out} --preview {tmp}/no/p.png",
+    "probabilities in a file": "{ct} -p bones -o {out} --probabilities {tmp}/file",
+    "probabilities too deep": "{ct} -p bones -o {out} --probabilities {tmp}/no/more",
+    "threshold 0": "{ct} -p bones -o {out} --threshold 0",
+    "threshold 1": "{ct} -p bones -o {out} --threshold 1",
+    "threshold nan": "{ct} -p bones -o {out} --threshold nan",
+    "threshold text": "{ct} -p bones -o {out} --threshold high",
+    "device": "{ct} -p bones -o {out} --device tpu",
+    "overlap": "{ct} -p bones -o {out} --overlap both",
+    "unknown option": "{ct} -p bones -o {out} --fast",
+}
+
+
+@pytest.mark.parametrize("line", BAD_USAGE.values(), ids=BAD_USAGE.keys())
+def test_bad_usage_is_found_before_the_model_is_loaded(line: str, ct: Path, tmp_path: Path) -> None:
+    def load_model(name: str | None, device: str) -> Any:
+        pytest.fail("the model was loaded")
+
+    (tmp_path / "file").write_text("not a folder", encoding="utf-8")
+    words = [word.format(ct=ct, tmp=tmp_path, out=tmp_path / "out.seg.nrrd") for word in shlex.split(line)]
+    before = ct.read_bytes()
+    assert_one_line_error(run("segment", *words, services=fake_services(load_model=load_model)), 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert ct.read_bytes() == before
+
+
+@pytest.mark.parametrize("words", [["sgement"], ["\x1b[31mred"], ["--no-such-option"], ["models", "sho"], ["models"]])
+def test_unknown_words(words: list[str]) -> None:
+    last = assert_one_line_error(run(*words), 2)
+    assert not ESCAPES.search(last)
+
+
+def test_no_command_shows_the_help() -> None:
+    result = run()
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "segment" in result.stderr
+
+
+def test_unusable_input_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+    (tmp_path / "text.nii.gz").write_text("hello", encoding="utf-8")
+    last = assert_one_line_error(segment(tmp_path / "text.nii.gz", tmp_path / "out.nii.gz"), 2)
+    assert "text.nii.gz" in last
+    assert [path.name for path in tmp_path.iterdir()] == ["text.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("a", "b"), 2),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), 2),
+        (ModelError("a", "b"), 3),
+        (ResourceError("a", "b"), 4),
+        (MemoryError(), 4),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"), 4),
+        (OSError(errno.ENOSPC, "No space left on device", "/x"), 4),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 4),
+        (ValueError("two\nlines \x1b[31m"), 1),
+    ],
+)
+def test_failures_have_one_line_and_their_exit_code(error: Exception, code: int, ct: Path, tmp_path: Path) -> None:
+    def load_model(name: str | None, device: str) -> Any:
+        raise error
+
+    services = fake_services(load_model=load_model)
+    result = run("segment", ct, "-p", "bones", "-o", tmp_path / "out.nii", "--json", services=services)
+    last = assert_one_line_error(result, code)
+    assert not ESCAPES.search(last)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [("--debug", "segment"), ("segment", "--debug")])
+def test_debug_shows_the_traceback(words: tuple[str, str], ct: Path, tmp_path: Path) -> None:
+    def load_model(name: str | None, device: str) -> Any:
+        raise ModelError("what", "todo")
+
+    services = fake_services(load_model=load_model)
+    result = run(*words, ct, "-p", "bones", "-o", tmp_path / "o.nii", services=services)
+    assert result.exit_code == 3
+    assert "Traceback" in result.stderr
+    assert result.stderr.splitlines()[-1] == "error: what: todo"
+
+
+def test_unknown_model(ct: Path, tmp_path: Path, model: Path) -> None:
+    last = assert_one_line_error(
+        run("segment", ct, "-p", "bones", "-o", tmp_path / "o.nii", "--model", "nothing", services=Services()), 3
+    )
+    assert "test-model" in last
+
+
+def test_weights_with_a_wrong_hash(ct: Path, tmp_path: Path, model: Path) -> None:
+    with (model / "model.safetensors").open("ab") as stream:
+        stream.write(b"x")
+    last = assert_one_line_error(
+        run("segment", ct, "-p", "bones", "-o", tmp_path / "o.nii", "--model", model, services=Services()), 3
+    )
+    assert "model.safetensors" in last
+    assert not (tmp_path / "o.nii").exists()
+
+
+# The process
+
+
+def start(*words: str | Path, tile_seconds: float = 0) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "Testing.openvocabct_lib.fake_model", *(str(word) for word in words)]
+    environment = os.environ | {"FAKE_TILE_SECONDS": str(tile_seconds), "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_whole_process(ct: Path, tmp_path: Path) -> None:
+    process = start("segment", ct, "-p", "bones", "-o", tmp_path / "out.seg.nrrd", "--json")
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert json.loads(stdout)["segments"][0]["found"] is True
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to a single process on Windows")
+def test_interrupt_leaves_nothing_and_exits_130(ct: Path, tmp_path: Path) -> None:
+    process = start("segment", ct, "-p", "bones", "-o", tmp_path / "out.seg.nrrd", tile_seconds=0.3)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("image pass"):
+            break
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stdout == ""
+    assert stderr.splitlines()[-1].startswith("error: cancelled: ")
+    assert "Traceback" not in stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])
+def test_any_terminal_encoding(ct: Path, tmp_path: Path, encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    process = start("segment", ct, "-p", "左肾", "-o", tmp_path / "out.seg.nrrd")
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert "\\u5de6" in stdout
+
+
+def test_help_is_quick() -> None:
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "OpenVocabCTLib.cli", "--help"], cwd=ROOT, check=True, capture_output=True
+        )
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds) < 0.5
+
+
+# The other commands
+
+
+@pytest.mark.parametrize(
+    "command", ["", "segment", "prompts", "models", "models list", "models show", "models verify", "demo", "doctor"]
+)
+def test_help(command: str) -> None:
+    result = run(*command.split(), "--help")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Usage: openvocabct")
+
+
+def test_version() -> None:
+    assert run("--version").stdout == f"openvocabct {__version__}\n"
+
+
+def test_prompts(model: Path) -> None:
+    texts = ("lt lung", "lungs", "right lung", "liver", "the quick brown fox", "123")
+    result = run("prompts", *texts, "--model", model, "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["model"] == "test-model"
+    by_prompt = {record["prompt"]: record for record in report["prompts"]}
+    assert {text: by_prompt[text]["training"] for text in texts} == {
+        "lt lung": "trained",
+        "lungs": "related",
+        "right lung": "related",
+        "liver": "untested",
+        "the quick brown fox": "untested",
+        "123": None,
+    }
+    assert by_prompt["lungs"]["structures"] == ["left_lung", "right_lung"]
+    assert by_prompt["lt lung"]["canonical"] == "left_lung"
+    assert by_prompt["lt lung"]["code"]["modifier"] == "Left"
+    table = run("prompts", *texts, "--model", model).stdout
+    assert len(table.splitlines()) == 1 + len(texts)
+
+
+def test_models_list_and_show(model: Path) -> None:
+    listed = json.loads(run("models", "list", "--json").stdout)["models"]
+    assert "test-model" in [record["name"] for record in listed]
+    assert "test-model" in run("models", "list").stdout
+    shown = json.loads(run("models", "show", "test-model", "--json").stdout)
+    assert shown["concepts"] == {"left_lung": {"cases": 7, "dice": 0.91}, "spinal_cord": {"cases": 2, "dice": None}}
+    text = run("models", "show", "test-model").stdout
+    assert "Apache-2.0" in text
+    assert re.search(r"spinal_cord +2 +-$", text, re.MULTILINE)
+
+
+def test_models_verify(model: Path) -> None:
+    assert run("models", "verify", "test-model").exit_code == 0
+    assert json.loads(run("models", "verify", str(model), "--json").stdout)["verified"] is True
+    (model / "text_bank.safetensors").unlink()
+    assert "text_bank.safetensors" in assert_one_line_error(run("models", "verify", "test-model"), 3)
+
+
+def test_demo(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    result = run("demo", "-o", folder)
+    assert result.exit_code == 0, result.output
+    rows = {re.split(r"  +", line)[0]: re.split(r"  +", line) for line in result.stdout.splitlines()}
+    # The fake model calls every dark voxel of a side lung; that is near enough to notice a flip (Dice 0.01).
+    assert float(rows["left lung"][4]) > 0.7
+    assert float(rows["right lung"][4]) > 0.7
+    assert rows["ribs"][1:5] == ["no", "-", "-", "0.000"]
+    assert rows["the quick brown fox"][1:5] == ["no", "-", "-", "-"]
+    assert sorted(path.name for path in folder.iterdir()) == ["CTChest4.csv", "CTChest4.png", "CTChest4.seg.nrrd"]
+    assert run("demo", "-o", folder, "--json").exit_code == 0  # a second time replaces the files
+
+
+def test_demo_reference_has_every_promised_structure() -> None:
+    masks = Sample.find().reference_masks()
+    assert set(REFERENCED_PROMPTS) <= set(masks)
+    assert all(masks[name].shape == (34, 128, 128) and masks[name].any() for name in REFERENCED_PROMPTS)
+
+
+def test_missing_sample_says_what_to_install() -> None:
+    with pytest.raises(InputError, match=r"pip install 'openvocabct\[demo\]'"):
+        Sample.find("no_such_package_anywhere")
+
+
+def test_demo_into_an_unusable_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    assert_one_line_error(run("demo", "-o", tmp_path / "file"), 2)
+    assert_one_line_error(run("demo", "-o", tmp_path / "no" / "more"), 2)
+
+
+def test_doctor() -> None:
+    result = run("doctor", "--json")
+    checks = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
+    failed = [name for name, check in checks.items() if check["status"] == "fail"]
+    assert result.exit_code == (3 if failed else 0)
+    assert set(failed) <= {"model"}
+    assert checks["text encoder"]["status"] == checks["device"]["status"] == checks["sample CT"]["status"] == "ok"
+    assert checks["torch"]["detail"].startswith("2.")
+    assert all(check["todo"] for check in checks.values() if check["status"] != "ok")
+    assert "text encoder" in run("doctor").stdout
+
+
+# Parts
+
+
+def test_dice() -> None:
+    a, b = np.array([[[1, 1, 0, 0]]], bool), np.array([[[0, 1, 1, 0]]], bool)
+    assert dice(a, b) == 0.5
+    assert dice(a, a) == 1.0
+    assert dice(a & False, b & False) == 0.0
+
+
+def test_one_line_is_safe_and_bounded() -> None:
+    assert one_line("a\n\tb\x1b[2J\u202ec\x00") == "a b [2J c"
+    assert len(one_line("x" * 100_000)) < 500
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_bar_on_a_terminal_ends_with_a_new_line() -> None:
+    stream = Terminal()
+    with Progress("image pass", stream) as progress:
+        assert all(progress(done, TILES) for done in range(TILES + 1))
+    assert stream.getvalue().startswith("\rimage pass [")
+    assert f"{TILES}/{TILES}" in stream.getvalue()
+    assert stream.getvalue().endswith("\n")
+
+
+def test_few_lines_elsewhere() -> None:
+    stream = io.StringIO()
+    with Progress("image pass", stream) as progress:
+        for done in range(1001):
+            progress(done, 1000)
+    assert stream.getvalue().splitlines() == [f"image pass: {done}/1000" for done in (250, 500, 750, 1000)]
