@@ -13,6 +13,7 @@ from OpenVocabCTLib.errors import Cancelled
 from OpenVocabCTLib.inference.devices import Compute, memory_errors
 from OpenVocabCTLib.inference.embedding import VoxelEmbedding
 from OpenVocabCTLib.inference.grid import AIR_HU, Region, to_working, whole, working_grid
+from OpenVocabCTLib.inference.midline import leftness, midline
 from OpenVocabCTLib.inference.tiling import Index3, blending_weight, padded_size, tile_regions, tile_size
 from OpenVocabCTLib.models.config import PreprocessingConfig
 from OpenVocabCTLib.models.openvocab import OpenVocabCT
@@ -40,12 +41,26 @@ def body_region(hu: Tensor) -> Region:
 
 
 def encode_tiles(
-    hu: Tensor, model: OpenVocabCT, preprocessing: PreprocessingConfig, compute: Compute, progress: Progress | None
+    hu: Tensor,
+    left: Tensor,
+    model: OpenVocabCT,
+    preprocessing: PreprocessingConfig,
+    compute: Compute,
+    progress: Progress | None,
 ) -> tuple[Tensor, Tensor, Tensor, Index3]:
-    """Run the image tower over a (s, a, r) volume in HU.
+    """Run the image tower over a volume.
+
+    Args:
+        hu: (s, a, r) in HU.
+        left: (r,) leftness of every index of the last axis.
+        model: image tower.
+        preprocessing: tiles.
+        compute: device and number format.
+        progress: see ``encode_volume``.
 
     Returns:
-        Blended (E, s, a, r) float32 voxel embedding on the CPU, (T, E) presence tokens, (T, 3) tile starts, tile size.
+        Blended (E, s, a, r) float32 voxel embedding on the CPU, (tiles, T) presence tokens, (tiles, 3) tile starts,
+        tile size.
 
     Raises:
         Cancelled: ``progress`` returned False.
@@ -55,16 +70,17 @@ def encode_tiles(
     padded = padded_size(hu.shape, preprocessing.tile, stride)
     padding = [length for side, full in zip(hu.shape[::-1], padded[::-1], strict=True) for length in (0, full - side)]
     volume = F.pad(hu, padding, value=AIR_HU)
+    sides = F.pad(left, (0, padded[2] - hu.shape[2])).expand(padded)
     regions = tile_regions(padded, tile, preprocessing.tile_overlap)
     weight = blending_weight(tile)
-    channels = model.projection.linear.out_channels
-    total, weights = torch.zeros(channels, *padded), torch.zeros(padded)
+    total, weights = torch.zeros(model.embedding_channels, *padded), torch.zeros(padded)
     tokens: list[Tensor] = []
     for done, region in enumerate(regions):
         if progress is not None and not progress(done, len(regions)):
             raise Cancelled("stopped", "nothing was written")
         with torch.inference_mode(), compute.autocast():
-            features = model.encode_image(volume[region][None].to(compute.device))
+            tile_hu, tile_sides = (part[region][None].to(compute.device) for part in (volume, sides))
+            features = model.encode_image(tile_hu, tile_sides)
         tokens.append(features.presence[0].float().cpu())
         total[(slice(None), *region)].addcmul_(features.embedding[0].float().cpu(), weight)
         weights[region] += weight
@@ -102,7 +118,10 @@ def encode_volume(
         grid = working_grid(volume.geometry, preprocessing.spacing_mm)
         hu = to_working(volume.array, grid)
         region = body_region(hu)
-        values, tokens, starts, tile = encode_tiles(hu[region].contiguous(), model, preprocessing, compute, progress)
+        left = leftness(torch.arange(grid.shape[2]), midline(hu), grid.spacing[2])[region[2]]
+        values, tokens, starts, tile = encode_tiles(
+            hu[region].contiguous(), left, model, preprocessing, compute, progress
+        )
         return VoxelEmbedding(
             values=values.to(store_dtype),
             offset=(region[0].start, region[1].start, region[2].start),

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from OpenVocabCTLib.prompts.laterality import split_side
 from OpenVocabCTLib.prompts.parsing import Prompt
-from OpenVocabCTLib.prompts.vocabulary import Concept, Vocabulary
+from OpenVocabCTLib.prompts.vocabulary import Concept, Side, Vocabulary
 from OpenVocabCTLib.text.bank import EmbeddingBank
+
+# Below this, how a structure looks in other patients is a guess.
+_FEW_SCANS = 10
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What a query is made from.
+
+    Attributes:
+        text: words for the text encoder.
+        side: side of the patient that they speak of.
+    """
+
+    text: str
+    side: Side
 
 
 @dataclass(frozen=True)
@@ -17,13 +34,13 @@ class Part:
     """One query of the voxel embedding.
 
     Attributes:
-        text: what the query is made from.
-        rival: text of the same structure on the other side; a voxel goes to the better of the two.
+        wording: what the query is made from.
+        rival: wording of the same structure on the other side; a voxel goes to the better of the two.
         presence_threshold: presence probability from which on the part counts as being in the scan.
     """
 
-    text: str
-    rival: str | None
+    wording: Wording
+    rival: Wording | None
     presence_threshold: float
 
 
@@ -55,7 +72,7 @@ class QuestionMaker:
     Args:
         vocabulary: concepts and groups.
         bank: embeddings of the phrases that the model was trained with.
-        trained: ids of the concepts that the model was trained on.
+        trained: ids of the concepts that the model was trained on -> number of scans that showed them.
         known_phrases: the phrases in ``bank`` that free text is compared with -> their concept ids.
         text_similarity: cosine similarity from which on free text is close enough to something known.
         presence_threshold: default threshold of the presence probability.
@@ -66,12 +83,12 @@ class QuestionMaker:
         self,
         vocabulary: Vocabulary,
         bank: EmbeddingBank,
-        trained: Collection[str],
+        trained: Mapping[str, int],
         text_similarity: float,
         presence_threshold: float,
         per_concept: dict[str, float],
     ) -> None:
-        self.vocabulary, self.bank, self.trained = vocabulary, bank, frozenset(trained)
+        self.vocabulary, self.bank, self.trained = vocabulary, bank, dict(trained)
         self.text_similarity, self.presence_threshold, self.per_concept = (
             text_similarity,
             presence_threshold,
@@ -98,15 +115,18 @@ class QuestionMaker:
         trained = [leaf for leaf in leaves if leaf.id in self.trained]
         if not trained:
             return Question(prompt, (), f"this model was not trained on {concept.name}")
-        note = ""
+        notes = []
         if len(trained) < len(leaves):
-            note = f"{concept.name}: only {', '.join(leaf.name for leaf in trained)}, which the model was trained on"
-        return Question(prompt, tuple(self._part(leaf) for leaf in trained), note=note)
+            notes.append(f"only {', '.join(leaf.name for leaf in trained)}, which the model was trained on")
+        scans = min(self.trained[leaf.id] for leaf in trained)
+        if scans < _FEW_SCANS:
+            notes.append(f"learned from {scans} scan{'s' if scans > 1 else ''} only, check the result")
+        return Question(prompt, tuple(self._part(leaf) for leaf in trained), note="; ".join(notes))
 
     def _part(self, concept: Concept) -> Part:
         rival = self.vocabulary.get(concept.mirror) if concept.mirror in self.trained and concept.mirror else None
         threshold = self.per_concept.get(concept.id, self.presence_threshold)
-        return Part(concept.name, rival.name if rival else None, threshold)
+        return Part(_wording(concept), _wording(rival) if rival else None, threshold)
 
     def _free(self, prompt: Prompt, text: str) -> Question:
         if not self._phrases:
@@ -118,4 +138,14 @@ class QuestionMaker:
             return Question(prompt, (), "names no structure that this model knows")
         nearest = self._phrases[best][1].name
         note = f"read as free text, nearest to {nearest} (similarity {similarity[best]:.2f}): check the result"
-        return Question(prompt, (Part(text, None, self.presence_threshold),), note=note)
+        return Question(prompt, (Part(Wording(text, _side_of(text)), None, self.presence_threshold),), note=note)
+
+
+def _wording(concept: Concept) -> Wording:
+    return Wording(concept.name, concept.side)
+
+
+def _side_of(text: str) -> Side:
+    """The one side that free text names, if it names exactly one."""
+    sides = split_side(text.split()).sides
+    return next(iter(sides)) if len(sides) == 1 else Side.NONE

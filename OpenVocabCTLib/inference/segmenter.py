@@ -19,7 +19,7 @@ from OpenVocabCTLib.inference.devices import Compute, Precision, choose_compute,
 from OpenVocabCTLib.inference.embedding import EmbeddingCache, VoxelEmbedding
 from OpenVocabCTLib.inference.grid import to_native, whole
 from OpenVocabCTLib.inference.image_pass import Progress, encode_volume
-from OpenVocabCTLib.inference.questions import Question, QuestionMaker
+from OpenVocabCTLib.inference.questions import Question, QuestionMaker, Wording
 from OpenVocabCTLib.models import checkpoints
 from OpenVocabCTLib.models.config import DecisionConfig, ModelConfig
 from OpenVocabCTLib.models.heads import Queries
@@ -32,7 +32,7 @@ from OpenVocabCTLib.text.bank import EmbeddingBank
 from OpenVocabCTLib.volume import CTVolume
 
 BANK_FILE = "text_bank.safetensors"
-_TEXTS_AT_ONCE = 8
+_WORDINGS_AT_ONCE = 8
 
 
 class Segmenter:
@@ -84,7 +84,7 @@ class Segmenter:
         questions = QuestionMaker(
             vocabulary,
             EmbeddingBank.read(folder / BANK_FILE),
-            raw["concepts"],
+            {concept: int(facts["cases"]) for concept, facts in raw["concepts"].items()},
             config.decision.text_similarity,
             config.decision.presence_threshold,
             config.decision.per_concept,
@@ -109,11 +109,13 @@ class Segmenter:
             self.cache.put(key, embedding)
         return Study(self, volume, embedding)
 
-    def queries(self, texts: list[str]) -> Queries:
-        """Texts to queries, on the CPU."""
-        embedded = torch.from_numpy(self.questions.bank.embed(texts)).to(self.compute.device)
+    def queries(self, wordings: Sequence[Wording]) -> Queries:
+        """Wordings to queries, on the CPU."""
+        text = torch.from_numpy(self.questions.bank.embed([wording.text for wording in wordings]))
+        side = torch.tensor([wording.side.sign for wording in wordings])
         with torch.inference_mode():
-            return Queries(*(part.float().cpu() for part in self.model.encode_text(embedded)))
+            queries = self.model.encode_text(text.to(self.compute.device), side.to(self.compute.device))
+            return Queries(*(part.float().cpu() for part in queries))
 
 
 def _load_network(folder: Path, raw: dict[str, Any], compute: Compute) -> tuple[ModelConfig, OpenVocabCT]:
@@ -199,20 +201,20 @@ class Study:
 
     def _parts(self, questions: Sequence[Question], threshold_logit: float) -> list[list[Answer]]:
         """Ask every part of every question in one product with the voxel embedding; rivals are asked with them."""
-        texts = _texts(questions)
-        if not texts:
+        wordings = _wordings(questions)
+        if not wordings:
             return [[] for _ in questions]
-        queries = self.segmenter.queries(texts)
+        queries = self.segmenter.queries(wordings)
         with memory_errors():
-            logits: dict[str, Tensor] = dict(zip(texts, study_logits(self.embedding, queries), strict=True))
-            presence = dict(zip(texts, study_presence(self.embedding, queries).tolist(), strict=True))
+            logits: dict[Wording, Tensor] = dict(zip(wordings, study_logits(self.embedding, queries), strict=True))
+            presence = dict(zip(wordings, study_presence(self.embedding, queries).tolist(), strict=True))
             return [
                 [
                     settle(
-                        logits[part.text],
+                        logits[part.wording],
                         logits[part.rival] if part.rival else None,
                         threshold_logit,
-                        presence[part.text],
+                        presence[part.wording],
                     )
                     for part in question.parts
                 ]
@@ -261,17 +263,17 @@ class Study:
         )
 
 
-def _texts(questions: Iterable[Question]) -> list[str]:
-    """Everything that the questions ask, each text once."""
+def _wordings(questions: Iterable[Question]) -> list[Wording]:
+    """Everything that the questions ask, each wording once."""
     parts = (part for question in questions for part in question.parts)
-    return list(dict.fromkeys(text for part in parts for text in (part.text, part.rival) if text is not None))
+    return list(dict.fromkeys(one for part in parts for one in (part.wording, part.rival) if one is not None))
 
 
 def _batches(questions: Sequence[Question]) -> Iterator[list[Question]]:
-    """Consecutive questions that together ask few texts, so that the memory for their logits stays bounded."""
+    """Consecutive questions that together have few wordings, so that the memory for their logits stays bounded."""
     batch: list[Question] = []
     for question in questions:
-        if batch and len(_texts([*batch, question])) > _TEXTS_AT_ONCE:
+        if batch and len(_wordings([*batch, question])) > _WORDINGS_AT_ONCE:
             yield batch
             batch = []
         batch.append(question)

@@ -16,8 +16,8 @@ class ImageFeatures(NamedTuple):
     """What the image tower says about a tile.
 
     Attributes:
-        embedding: (B, E, D, H, W) voxel embedding.
-        presence: (B, E) presence token.
+        embedding: (B, E, D, H, W) voxel embedding; its last channel is leftness.
+        presence: (B, T) presence token.
         decoder: decoder features from coarse to fine, for deep supervision in training.
     """
 
@@ -52,16 +52,24 @@ class OpenVocabCT(nn.Module):
         self.presence_pool = PresencePool(size.channels[-1], architecture.embedding_dim)
         self.query_head = QueryHead(architecture.text_dim, architecture.query_hidden_dim, architecture.embedding_dim)
 
-    def encode_image(self, hu: Tensor) -> ImageFeatures:
+    @property
+    def embedding_channels(self) -> int:
+        """Channels E of the voxel embedding: the learned ones and leftness."""
+        return self.projection.linear.out_channels + 1
+
+    def encode_image(self, hu: Tensor, leftness: Tensor) -> ImageFeatures:
         """Run the image tower.
 
         Args:
             hu: (B, D, H, W) tiles in HU on the working grid (S, A, R), sides multiples of ``backbone.stride``.
+            leftness: (B, D, H, W) place left (1) or right (-1) of the patient's middle, see ``inference.midline``.
         """
         features, bottleneck = self.backbone(window_hu(hu, self.hu_windows))
-        return ImageFeatures(self.projection(features[-1]), self.presence_pool(bottleneck), features)
+        learned = self.projection(features[-1])
+        embedding = torch.cat((learned, leftness[:, None].to(learned.dtype)), dim=1)
+        return ImageFeatures(embedding, self.presence_pool(bottleneck), features)
 
-    def encode_text(self, text: Tensor) -> Queries:
-        """(P, text_dim) sentence embeddings -> queries."""
-        queries: Queries = self.query_head(text)
+    def encode_text(self, text: Tensor, side: Tensor) -> Queries:
+        """(P, text_dim) sentence embeddings and (P,) sides (1 left, -1 right, 0 none) -> queries."""
+        queries: Queries = self.query_head(text, side)
         return queries

@@ -41,6 +41,11 @@ class Side(StrEnum):
     RIGHT = "right"
     NONE = "none"
 
+    @property
+    def sign(self) -> float:
+        """1 for left, -1 for right, 0 for none: how the side enters the query head."""
+        return {"left": 1.0, "right": -1.0}.get(self.value, 0.0)
+
 
 _SIDE_CODES = {Side.LEFT: Code("SCT", "7771000", "Left"), Side.RIGHT: Code("SCT", "24028007", "Right")}
 _SIDE_WORDS: Mapping[Side, Mapping[str, str]] = {

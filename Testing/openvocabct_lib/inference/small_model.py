@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 import torch
 
 from OpenVocabCTLib.inference.devices import choose_compute
-from OpenVocabCTLib.inference.questions import QuestionMaker
+from OpenVocabCTLib.inference.questions import QuestionMaker, Wording
 from OpenVocabCTLib.inference.segmenter import Segmenter
 from OpenVocabCTLib.models.config import ArchitectureConfig, ModelConfig, PreprocessingConfig
 from OpenVocabCTLib.models.heads import Queries
@@ -21,7 +22,7 @@ CONFIG = ModelConfig(
     ArchitectureConfig(size="tiny", embedding_dim=8, text_dim=TEXT_DIM, query_hidden_dim=16),
     PreprocessingConfig(spacing_mm=3.0, tile=(64, 32, 32), tile_overlap=0.5),
 )
-TRAINED = ("left_kidney", "right_kidney", "liver", "spleen")
+TRAINED = {"left_kidney": 40, "right_kidney": 40, "liver": 40, "spleen": 1}
 
 
 class HashEncoder:
@@ -49,9 +50,9 @@ class WindowModel(OpenVocabCT):
         self.calls = 0
         self.eval()
 
-    def encode_image(self, hu: torch.Tensor) -> ImageFeatures:
+    def encode_image(self, hu: torch.Tensor, leftness: torch.Tensor) -> ImageFeatures:
         self.calls += 1
-        values = torch.zeros(hu.shape[0], 8, *hu.shape[1:])
+        values = torch.zeros(hu.shape[0], self.embedding_channels, *hu.shape[1:])
         values[:, 0] = hu / 100.0
         values[:, 1] = -(hu / 100.0 - 3.0).abs()
         token = torch.zeros(hu.shape[0], 8)
@@ -65,12 +66,13 @@ class WindowSegmenter(Segmenter):
     # Name -> channel and the value that it must exceed.
     LIMITS: ClassVar = {"left kidney": (0, 5.0), "right kidney": (1, -1.0), "liver": (0, -5.0), "spleen": (0, 50.0)}
 
-    def queries(self, texts: list[str]) -> Queries:
-        direction, presence = torch.zeros(len(texts), 8), torch.zeros(len(texts), 8)
-        limits = torch.zeros(len(texts))
-        for row, text in enumerate(texts):
-            channel, limits[row] = self.LIMITS.get(text, (0, 0.0))
-            direction[row, channel] = presence[row, 0] = 8**0.5
+    def queries(self, wordings: Sequence[Wording]) -> Queries:
+        direction, presence = torch.zeros(len(wordings), 9), torch.zeros(len(wordings), 8)
+        limits = torch.zeros(len(wordings))
+        for row, wording in enumerate(wordings):
+            channel, limits[row] = self.LIMITS.get(wording.text, (0, 0.0))
+            direction[row, channel] = 9**0.5
+            presence[row, 0] = 8**0.5
         return Queries(direction, -limits, presence, -limits)
 
 

@@ -9,8 +9,11 @@ from OpenVocabCTLib.geometry import Geometry
 from OpenVocabCTLib.inference.answers import study_logits
 from OpenVocabCTLib.inference.grid import AIR_HU
 from OpenVocabCTLib.inference.image_pass import body_region, encode_volume
+from OpenVocabCTLib.inference.midline import leftness, midline
+from OpenVocabCTLib.inference.questions import Wording
 from OpenVocabCTLib.inference.tiling import blending_weight, padded_size, tile_regions, tile_size
 from OpenVocabCTLib.models.heads import voxel_logits
+from OpenVocabCTLib.prompts.vocabulary import Side
 from Testing.openvocabct_lib.inference import phantoms, small_model
 
 GRIDS = {
@@ -23,6 +26,10 @@ GRIDS = {
     "oblique": phantoms.oblique_geometry((12, -8, 15)),
     "oblique and flipped": phantoms.oblique_geometry((-10, 20, 5), (-1, 1, -1)),
 }
+
+
+def wordings(*texts: str) -> list[Wording]:
+    return [Wording(text, Side.NONE) for text in texts]
 
 
 def centroid_lps(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
@@ -64,22 +71,27 @@ def test_blending_embeddings_equals_blending_logits() -> None:
     embedding = encode_volume(
         volume, segmenter.model, segmenter.config.preprocessing, segmenter.compute, store_dtype=torch.float32
     )
-    queries = segmenter.queries(["left kidney", "liver", "spleen"])
+    queries = segmenter.queries(wordings("left kidney", "liver", "spleen"))
     ours = study_logits(embedding, queries)
 
     from OpenVocabCTLib.inference.grid import to_working
 
     hu = to_working(volume.array, embedding.grid)
-    hu = hu[body_region(hu)]
+    region = body_region(hu)
+    sides = leftness(torch.arange(hu.shape[2]), midline(hu), embedding.grid.spacing[2])[region[2]]
+    hu = hu[region]
     tile, padded = tile_size(hu.shape, (64, 32, 32), 32), padded_size(hu.shape, (64, 32, 32), 32)
-    canvas = torch.full(padded, AIR_HU)
+    canvas, left = torch.full(padded, AIR_HU), torch.zeros(padded)
     canvas[: hu.shape[0], : hu.shape[1], : hu.shape[2]] = hu
+    left[..., : hu.shape[2]] = sides
     regions = tile_regions(padded, tile, 0.5)
     assert len(regions) > 3
     total, weights = torch.zeros(3, *padded), torch.zeros(padded)
     for region in regions:
         with torch.inference_mode():
-            logits = voxel_logits(segmenter.model.encode_image(canvas[region][None]).embedding, queries)[0]
+            logits = voxel_logits(
+                segmenter.model.encode_image(canvas[region][None], left[region][None]).embedding, queries
+            )[0]
         total[(slice(None), *region)] += blending_weight(tile) * logits
         weights[region] += blending_weight(tile)
     expected = (total / weights)[:, : hu.shape[0], : hu.shape[1], : hu.shape[2]]
@@ -89,7 +101,7 @@ def test_blending_embeddings_equals_blending_logits() -> None:
 def test_half_precision_storage_keeps_the_masks() -> None:
     segmenter = small_model.random_segmenter()
     volume = phantoms.volume_on(GRIDS["LPS"])
-    queries = segmenter.queries(["liver", "spleen"])
+    queries = segmenter.queries(wordings("liver", "spleen"))
     exact, stored = (
         study_logits(
             encode_volume(volume, segmenter.model, segmenter.config.preprocessing, segmenter.compute, store_dtype=d),
@@ -190,3 +202,10 @@ def test_a_higher_threshold_gives_a_smaller_mask() -> None:
     study = small_model.window_segmenter().encode(phantoms.volume_on(GRIDS["LPS"]))
     low, high = (study.segment(["liver"], threshold).segments[0].volume_ml for threshold in (0.3, 0.9))
     assert high < low
+
+
+def test_what_was_learned_from_few_scans_says_so() -> None:
+    study = small_model.window_segmenter().encode(phantoms.volume_on(GRIDS["LPS"]))
+    notes = study.segment(["spleen", "liver"]).notes
+    assert any(note.startswith("spleen: learned from 1 scan only") for note in notes)
+    assert not any(note.startswith("liver") for note in notes)

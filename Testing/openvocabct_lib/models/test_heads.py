@@ -22,7 +22,8 @@ def test_voxel_logits_are_the_scaled_inner_product() -> None:
 def test_prompts_do_not_influence_each_other() -> None:
     head = QueryHead(16, 32, 8).eval()
     text = torch.nn.functional.normalize(torch.randn(5, 16), dim=1)
-    together, alone = head(text), head(text[3:4])
+    side = torch.tensor([0.0, 1.0, -1.0, 1.0, 0.0])
+    together, alone = head(text, side), head(text[3:4], side[3:4])
     for many, single in zip(together, alone, strict=True):
         assert torch.allclose(many[3], single[0], atol=1e-6)
 
@@ -46,3 +47,13 @@ def test_the_last_image_side_operation_is_linear() -> None:
     linear = projection.linear
     assert linear.bias is None
     assert torch.allclose(linear(hidden_a + 2 * hidden_b), linear(hidden_a) + 2 * linear(hidden_b), atol=1e-5)
+
+
+def test_the_side_parts_queries_that_the_text_encoder_cannot_part() -> None:
+    head = QueryHead(16, 32, 8).eval()
+    text = torch.nn.functional.normalize(torch.randn(1, 16), dim=1).expand(3, 16)
+    left, right, none = head(text, torch.tensor([1.0, -1.0, 0.0])).voxel
+    assert torch.allclose((left + right) / 2, none, atol=1e-5)
+    assert left[-1] > 1.0  # the patient's left raises the logit of what is asked for on the left
+    assert right[-1] == -left[-1]
+    assert none[-1] == 0.0

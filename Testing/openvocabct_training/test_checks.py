@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from openvocabct_training.checks import check_dataset_weights, check_sampling, check_sides, check_spacing
+from openvocabct_training.data.dataset import SamplingConfig
+from openvocabct_training.data.store import CaseRecord, CaseStore
+from OpenVocabCTLib.errors import InputError
+from OpenVocabCTLib.geometry import Geometry
+from OpenVocabCTLib.inference.grid import working_grid
+from OpenVocabCTLib.models.config import PreprocessingConfig
+
+IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("sides", [(32, 32, 64), (64, 96, 96), (32, 64, 32)])
+def test_sides_that_fit(sides: tuple[int, int, int]) -> None:
+    check_sides("patch", sides, 32)
+
+
+@pytest.mark.parametrize("sides", [(64, 96, 100), (0, 64, 64), (16, 64, 64), (-32, 64, 64)])
+def test_sides_that_are_no_multiple_of_the_stride(sides: tuple[int, int, int]) -> None:
+    with pytest.raises(InputError, match="multiples of 32"):
+        check_sides("data.sampling.patch", sides, 32)
+
+
+def test_one_voxel_at_the_bottleneck_is_too_few() -> None:
+    with pytest.raises(InputError, match="at least one side must be larger than 32"):
+        check_sides("data.sampling.patch", (32, 32, 32), 32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"positives": 0}, "choose 1 to 24"), ({"positives": 25}, "choose 1 to 24"), ({"negatives": -1}, "0 or more")],
+)
+def test_numbers_of_prompts(changes: dict[str, int], said: str) -> None:
+    check_sampling(SamplingConfig())
+    with pytest.raises(InputError, match=said):
+        check_sampling(replace(SamplingConfig(), **changes))
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        (
+            {"openkbp": 1.0, "openkpb": 0.5},
+            "names 'openkpb', which the store does not hold: choose among openkbp, totalseg",
+        ),
+        ({"openkbp": -1.0}, "gives openkbp the weight -1"),
+        ({"openkbp": float("nan")}, "gives openkbp the weight nan"),
+        ({"openkbp": 0.0}, "no weight above 0"),
+        ({}, "no weight above 0"),
+    ],
+)
+def test_weights_of_data_sets(store: CaseStore, weights: dict[str, float], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        check_dataset_weights(SamplingConfig(dataset_weights=weights), store.records())
+
+
+def test_weights_that_fit(store: CaseStore) -> None:
+    check_dataset_weights(SamplingConfig(dataset_weights={"openkbp": 1.0, "totalsegmentator": 0.0}), store.records())
+
+
+def record_at(spacing_mm: float, shape: tuple[int, int, int], native: tuple[float, float, float]) -> CaseRecord:
+    """The record that ``prepare`` would write for a scan."""
+    grid = working_grid(Geometry(shape, native, (0.0, 0.0, 0.0), IDENTITY), spacing_mm)
+    return CaseRecord("a/a", "a", "train", "", grid.shape, grid.spacing, {}, (), False, "")
+
+
+def test_a_store_of_another_spacing_is_refused(store: CaseStore) -> None:
+    check_spacing(store.records(), PreprocessingConfig(spacing_mm=3.0))
+    with pytest.raises(InputError, match=r"voxels of 3 mm, model.preprocessing.spacing_mm is 1.5: .*--spacing 1.5"):
+        check_spacing(store.records(), PreprocessingConfig(spacing_mm=1.5))
+    with pytest.raises(InputError, match="voxels of 3 mm"):
+        check_spacing(store.records(), PreprocessingConfig(spacing_mm=3.2))
+
+
+def test_voxels_that_are_only_about_cubic_fit() -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(300):
+        shape = tuple(int(side) for side in generator.integers(2, 200, 3))
+        native = tuple(float(step) for step in generator.uniform(0.4, 6.0, 3).round(2))
+        record = record_at(3.0, shape, native)  # type: ignore[arg-type]
+        check_spacing([record], PreprocessingConfig(spacing_mm=3.0))
+        if min(side * step for side, step in zip(shape, native, strict=True)) > 60.0:
+            with pytest.raises(InputError):
+                check_spacing([record], PreprocessingConfig(spacing_mm=2.5))
+
+
+def test_the_real_store_fits_the_shipped_configuration(shared_data: Path) -> None:
+    from openvocabct_training.data.adapters import openkbp
+    from OpenVocabCTLib.volume import CTVolume
+
+    for case in list(openkbp(shared_data))[:5]:
+        geometry = CTVolume.read(case.ct).geometry
+        check_spacing([record_at(3.0, geometry.shape, geometry.spacing)], PreprocessingConfig())

@@ -1,0 +1,1 @@
+"""Training of OpenVocabCT: data preparation, text-prompted fine-tuning, evaluation, export."""

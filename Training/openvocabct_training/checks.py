@@ -1,0 +1,91 @@
+"""Do network, configuration and store fit together?  Asked before training starts, answered in one sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from openvocabct_training.data.augment import MAX_PACKED_LABELS
+from openvocabct_training.data.dataset import PatchDataModule, SamplingConfig
+from openvocabct_training.data.store import CaseRecord
+from openvocabct_training.finetune import TextPromptedSegmentation
+from OpenVocabCTLib.errors import InputError
+from OpenVocabCTLib.models.config import PreprocessingConfig
+
+
+def check_run(module: TextPromptedSegmentation, data: PatchDataModule) -> None:
+    """Check everything that a run needs to fit together.
+
+    Raises:
+        InputError: it does not.
+    """
+    check_sides("data.sampling.patch", data.sampling.patch, module.model.backbone.stride)
+    check_sides("model.preprocessing.tile", module.preprocessing.tile, module.model.backbone.stride)
+    check_sampling(data.sampling)
+    records = data.store.records()
+    check_dataset_weights(data.sampling, records)
+    check_spacing(records, module.preprocessing)
+
+
+def check_sides(name: str, sides: Sequence[int], stride: int) -> None:
+    """Check that the network can halve a patch as often as it does, and normalise what is left.
+
+    Raises:
+        InputError: a side is no multiple of ``stride``, or all equal it.
+    """
+    said = " x ".join(str(side) for side in sides)
+    if any(side < stride or side % stride for side in sides):
+        raise InputError(f"{name} is {said}", f"its sides must be multiples of {stride}, the network's stride")
+    if all(side == stride for side in sides):
+        # One voxel at the bottleneck has no variance to normalise by.
+        raise InputError(f"{name} is {said}", f"at least one side must be larger than {stride}")
+
+
+def check_sampling(sampling: SamplingConfig) -> None:
+    """Check the numbers of prompts.
+
+    Raises:
+        InputError: there are none, or more than can be packed.
+    """
+    if not 1 <= sampling.positives <= MAX_PACKED_LABELS:
+        raise InputError(f"data.sampling.positives is {sampling.positives}", f"choose 1 to {MAX_PACKED_LABELS}")
+    if sampling.negatives < 0:
+        raise InputError(f"data.sampling.negatives is {sampling.negatives}", "choose 0 or more")
+
+
+def check_dataset_weights(sampling: SamplingConfig, records: Sequence[CaseRecord]) -> None:
+    """Check that every data set that is sampled is in the store.
+
+    Raises:
+        InputError: one is not, or a weight is no chance.
+    """
+    known = sorted({record.dataset for record in records})
+    for name, weight in sampling.dataset_weights.items():
+        if not (math.isfinite(weight) and weight >= 0.0):
+            raise InputError(f"data.sampling.dataset_weights gives {name} the weight {weight:g}", "choose 0 or more")
+        if name not in known:
+            raise InputError(
+                f"data.sampling.dataset_weights names {name!r}, which the store does not hold",
+                f"choose among {', '.join(known)}",
+            )
+    if not any(sampling.dataset_weights.values()):
+        raise InputError("data.sampling.dataset_weights has no weight above 0", "give at least one data set a weight")
+
+
+def check_spacing(records: Sequence[CaseRecord], preprocessing: PreprocessingConfig) -> None:
+    """Check that the store has the voxels that the exported model will make of a CT.
+
+    Voxels are only about cubic, because a working grid keeps the extent of its scan: what must agree is the number of
+    voxels that the extent gives.
+
+    Raises:
+        InputError: the store was prepared with another voxel size.
+    """
+    wanted = preprocessing.spacing_mm
+    for record in records:
+        for side, spacing in zip(record.shape, record.spacing, strict=True):
+            if abs(side * spacing / wanted - side) > 0.5 + 1e-6:
+                raise InputError(
+                    f"the store has voxels of {spacing:.2g} mm, model.preprocessing.spacing_mm is {wanted:g}",
+                    f"run `openvocabct-train prepare` with --spacing {wanted:g}, or change the configuration",
+                )

@@ -1,0 +1,102 @@
+"""``openvocabct-train``: ``fit`` through LightningCLI, and the steps before and after it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from OpenVocabCTLib.commands.failures import as_user_error
+from OpenVocabCTLib.errors import Cancelled, OpenVocabCTError
+
+DEBUG = "--debug"
+
+
+def fit(arguments: Sequence[str]) -> None:
+    """``openvocabct-train fit --config FILE.yaml [--ckpt_path last] ...`` (PyTorch Lightning's own options)."""
+    from openvocabct_training.lightning_cli import TrainingCLI
+
+    TrainingCLI.with_arguments(["fit", *arguments])
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Raw data sets to the store."""
+    from openvocabct_training.data.prepare import prepare as run
+    from openvocabct_training.data.store import CaseStore
+
+    records = run(options.source, CaseStore(options.store), options.spacing)
+    print(f"{len(records)} cases in {options.store}")
+
+
+def export(options: argparse.Namespace) -> None:
+    """Checkpoint to model folder."""
+    from openvocabct_training.export import export_checkpoint
+
+    export_checkpoint(options.checkpoint, options.store, options.output, options.name, options.version)
+    print(options.output)
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Dice of a model on the validation patients."""
+    from openvocabct_training.evaluation import evaluate as run
+
+    run(options.source, options.model, options.output, options.limit)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="openvocabct-train", description="Prepare, train, export, evaluate.")
+    parser.add_argument(DEBUG, action="store_true", help="show where an error comes from (works anywhere)")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("fit", help="train (PyTorch Lightning; see `openvocabct-train fit --help`)", add_help=False)
+
+    step = commands.add_parser("prepare", help="raw data sets to the training store")
+    step.add_argument("source", type=Path, help="folder that holds one folder per data set")
+    step.add_argument("--store", type=Path, default=Path("runs/store"), help="folder to write (%(default)s)")
+    step.add_argument("--spacing", type=float, default=3.0, help="working voxel size in mm (%(default)s)")
+    step.set_defaults(run=prepare)
+
+    step = commands.add_parser("export", help="checkpoint to a model folder")
+    step.add_argument("checkpoint", type=Path, help=".ckpt file of a run")
+    step.add_argument("--store", type=Path, default=Path("runs/store"), help="store of that run (%(default)s)")
+    step.add_argument("--output", type=Path, required=True, help="model folder to write")
+    step.add_argument("--name", default="openvocabct-small", help="of the model (%(default)s)")
+    step.add_argument("--version", default="0.1.0", help="of the model (%(default)s)")
+    step.set_defaults(run=export)
+
+    step = commands.add_parser("evaluate", help="measure a model on the OpenKBP validation patients")
+    step.add_argument("source", type=Path, help="folder that holds one folder per data set")
+    step.add_argument("--model", default=None, help="model name or folder; the embedded one if not given")
+    step.add_argument("--output", type=Path, required=True, help="JSON file for the figures")
+    step.add_argument("--limit", type=int, default=None, help="only the first N patients")
+    step.set_defaults(run=evaluate)
+    return parser
+
+
+def _run(arguments: Sequence[str]) -> None:
+    if arguments[:1] == ["fit"]:
+        fit(arguments[1:])
+        return
+    options = _parser().parse_args(arguments)
+    options.run(options)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point; what the user can mend is one line on stderr, and every other exception shows its traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    debug = DEBUG in arguments
+    try:
+        _run([argument for argument in arguments if argument != DEBUG])
+    except (OpenVocabCTError, OSError, MemoryError, KeyboardInterrupt) as error:
+        if debug:
+            raise
+        known = Cancelled("stopped", "run the command again") if isinstance(error, KeyboardInterrupt) else error
+        user_error = as_user_error(known)
+        print(f"error: {user_error}", file=sys.stderr)
+        raise SystemExit(user_error.exit_code) from error
+
+
+if __name__ == "__main__":
+    main()

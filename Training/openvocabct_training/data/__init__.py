@@ -1,0 +1,1 @@
+"""From raw public data sets to training samples."""

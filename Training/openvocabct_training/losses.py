@@ -1,0 +1,56 @@
+"""Losses of text-prompted segmentation with partial labels.
+
+Only prompts that a case annotates are ever asked, so nothing here needs to know what is missing.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class SegmentationLoss(NamedTuple):
+    """Mean over prompts of the two terms, and the soft Dice of each prompt (NaN where the target is empty)."""
+
+    bce: Tensor
+    dice: Tensor
+    per_prompt_dice: Tensor
+
+
+def segmentation_loss(logits: Tensor, target: Tensor, valid: Tensor) -> SegmentationLoss:
+    """Binary cross-entropy for every prompt, soft Dice where the target is not empty (an empty target has no overlap).
+
+    Args:
+        logits: (B, P, D, H, W).
+        target: (B, P, D, H, W) in {0, 1}.
+        valid: (B, P) bool, False for padding prompts; at least one is True.
+    """
+    target = target.to(logits.dtype)
+    voxels = (2, 3, 4)
+    bce_each = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(voxels)
+    bce = bce_each[valid].mean()
+    probability = logits.sigmoid()
+    positives = target.sum(voxels)
+    dice_each = (2.0 * (probability * target).sum(voxels) + 1.0) / (probability.sum(voxels) + positives + 1.0)
+    counted = valid & (positives > 0)
+    dice = (1.0 - dice_each[counted]).mean() if counted.any() else logits.sum() * 0.0
+    nan = torch.full_like(dice_each, torch.nan)
+    return SegmentationLoss(bce, dice, torch.where(counted, dice_each, nan).detach())
+
+
+def presence_loss(logits: Tensor, voxel_counts: Tensor, valid: Tensor, min_voxels: int = 8) -> Tensor:
+    """Is the structure in the tile?  Tiles that hold only a sliver of it (1..min_voxels-1) are not asked.
+
+    Args:
+        logits: (B, P) presence logits.
+        voxel_counts: (B, P) target voxels in the tile.
+        valid: (B, P) bool.
+        min_voxels: voxels from which on a structure counts as present.
+    """
+    decided = valid & ((voxel_counts == 0) | (voxel_counts >= min_voxels))
+    if not decided.any():
+        return logits.sum() * 0.0
+    return F.binary_cross_entropy_with_logits(logits[decided], (voxel_counts[decided] > 0).to(logits.dtype))
