@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from OpenVocabCTLib.models.config import DecisionConfig
 from OpenVocabCTLib.prompts.laterality import split_side
 from OpenVocabCTLib.prompts.parsing import Prompt
 from OpenVocabCTLib.prompts.vocabulary import Concept, Side, Vocabulary
@@ -23,10 +24,12 @@ class Wording:
     Attributes:
         text: words for the text encoder.
         side: side of the patient that they speak of.
+        concept: id of the concept that they name, None for free text.
     """
 
     text: str
     side: Side
+    concept: str | None = None
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,13 @@ class Part:
     Attributes:
         wording: what the query is made from.
         rival: wording of the same structure on the other side; a voxel goes to the better of the two.
+        threshold: voxel probability from which on a voxel belongs to the part.
         presence_threshold: presence probability from which on the part counts as being in the scan.
     """
 
     wording: Wording
     rival: Wording | None
+    threshold: float
     presence_threshold: float
 
 
@@ -60,6 +65,12 @@ class Question:
     refusal: str = ""
     note: str = ""
 
+    def with_threshold(self, threshold: float | None) -> Question:
+        """The same question with another voxel threshold; unchanged if None."""
+        if threshold is None:
+            return self
+        return replace(self, parts=tuple(replace(part, threshold=threshold) for part in self.parts))
+
     @property
     def notes(self) -> tuple[str, ...]:
         """How the prompt was read and how far the answer can be trusted."""
@@ -73,10 +84,7 @@ class QuestionMaker:
         vocabulary: concepts and groups.
         bank: embeddings of the phrases that the model was trained with.
         trained: ids of the concepts that the model was trained on -> number of scans that showed them.
-        known_phrases: the phrases in ``bank`` that free text is compared with -> their concept ids.
-        text_similarity: cosine similarity from which on free text is close enough to something known.
-        presence_threshold: default threshold of the presence probability.
-        per_concept: thresholds of single concepts.
+        decision: thresholds.
     """
 
     def __init__(
@@ -84,16 +92,10 @@ class QuestionMaker:
         vocabulary: Vocabulary,
         bank: EmbeddingBank,
         trained: Mapping[str, int],
-        text_similarity: float,
-        presence_threshold: float,
-        per_concept: dict[str, float],
+        decision: DecisionConfig,
     ) -> None:
         self.vocabulary, self.bank, self.trained = vocabulary, bank, dict(trained)
-        self.text_similarity, self.presence_threshold, self.per_concept = (
-            text_similarity,
-            presence_threshold,
-            per_concept,
-        )
+        self.decision = decision
         self._phrases = [
             (phrase, concept)
             for concept in vocabulary
@@ -125,8 +127,12 @@ class QuestionMaker:
 
     def _part(self, concept: Concept) -> Part:
         rival = self.vocabulary.get(concept.mirror) if concept.mirror in self.trained and concept.mirror else None
-        threshold = self.per_concept.get(concept.id, self.presence_threshold)
-        return Part(_wording(concept), _wording(rival) if rival else None, threshold)
+        return Part(
+            _wording(concept),
+            _wording(rival) if rival else None,
+            self.decision.concept_thresholds.get(concept.id, self.decision.threshold),
+            self.decision.concept_presence_thresholds.get(concept.id, self.decision.presence_threshold),
+        )
 
     def _free(self, prompt: Prompt, text: str) -> Question:
         if not self._phrases:
@@ -134,15 +140,16 @@ class QuestionMaker:
         known = self.bank.embed([phrase for phrase, _ in self._phrases])
         similarity = known @ self.bank.embed([text])[0]
         best = int(np.argmax(similarity))
-        if similarity[best] < self.text_similarity:
+        if similarity[best] < self.decision.text_similarity:
             return Question(prompt, (), "names no structure that this model knows")
         nearest = self._phrases[best][1].name
         note = f"read as free text, nearest to {nearest} (similarity {similarity[best]:.2f}): check the result"
-        return Question(prompt, (Part(Wording(text, _side_of(text)), None, self.presence_threshold),), note=note)
+        part = Part(Wording(text, _side_of(text)), None, self.decision.threshold, self.decision.presence_threshold)
+        return Question(prompt, (part,), note=note)
 
 
 def _wording(concept: Concept) -> Wording:
-    return Wording(concept.name, concept.side)
+    return Wording(concept.name, concept.side, concept.id)
 
 
 def _side_of(text: str) -> Side:

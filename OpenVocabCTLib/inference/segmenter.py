@@ -85,9 +85,7 @@ class Segmenter:
             vocabulary,
             EmbeddingBank.read(folder / BANK_FILE),
             {concept: int(facts["cases"]) for concept, facts in raw["concepts"].items()},
-            config.decision.text_similarity,
-            config.decision.presence_threshold,
-            config.decision.per_concept,
+            config.decision,
         )
         return cls(model, config, questions, compute, fingerprint=raw["sha256"][checkpoints.WEIGHTS_FILE])
 
@@ -113,8 +111,9 @@ class Segmenter:
         """Wordings to queries, on the CPU."""
         text = torch.from_numpy(self.questions.bank.embed([wording.text for wording in wordings]))
         side = torch.tensor([wording.side.sign for wording in wordings])
+        concept = torch.tensor([self.model.concept_index(wording.concept) for wording in wordings])
         with torch.inference_mode():
-            queries = self.model.encode_text(text.to(self.compute.device), side.to(self.compute.device))
+            queries = self.model.encode_text(*(part.to(self.compute.device) for part in (text, side, concept)))
             return Queries(*(part.float().cpu() for part in queries))
 
 
@@ -162,14 +161,16 @@ class Study:
 
         Args:
             prompts: parsed prompts or texts.
-            threshold: voxel probability above which a voxel belongs to a structure; the model's own if None.
+            threshold: voxel probability above which a voxel belongs to a structure; the model's own, which can differ
+                between structures, if None.
 
         Raises:
             InputError: a prompt is empty or the threshold is not between 0 and 1.
         """
         prompt_set = prompts if isinstance(prompts, PromptSet) else PromptSet.parse(prompts)
-        threshold = self._decision.threshold if threshold is None else _checked(threshold)
-        questions = [self.segmenter.questions.ask(prompt) for prompt in prompt_set]
+        if threshold is not None:
+            _check_threshold(threshold)
+        questions = [self.segmenter.questions.ask(prompt).with_threshold(threshold) for prompt in prompt_set]
         notes = [
             *self.volume.notes,
             *(f"{question.prompt.label}: {note}" for question in questions for note in question.notes),
@@ -178,9 +179,8 @@ class Study:
         blanks = unanswered(prompt_set)
         for batch in _batches(questions):
             began = time.perf_counter()
-            outcomes = self._answer(batch, math.log(threshold / (1.0 - threshold)))
-            for outcome in outcomes:
-                segments.append(self._complete(blanks[len(segments)], outcome, threshold))
+            for question, outcome in zip(batch, self._answer(batch), strict=True):
+                segments.append(self._complete(blanks[len(segments)], question, outcome))
             share = (time.perf_counter() - began) / len(batch)
             segments[-len(batch) :] = [replace(segment, seconds=share) for segment in segments[-len(batch) :]]
         return Segmentation(self.volume.geometry, tuple(segments), self.volume, tuple(notes))
@@ -190,7 +190,7 @@ class Study:
         question = self.segmenter.questions.ask(PromptSet.parse([prompt])[0])
         result = np.zeros(self.volume.geometry.shape, np.float32)
         everything = whole(self.volume.geometry.shape)
-        for answer in self._parts([question], 0.0)[0]:
+        for answer in self._parts([question])[0]:
             values = to_native(answer.logits, self.embedding.offset, self.embedding.grid, everything)
             np.maximum(result, values.sigmoid().numpy(), out=result)
         return result
@@ -199,7 +199,7 @@ class Study:
     def _decision(self) -> DecisionConfig:
         return self.segmenter.config.decision
 
-    def _parts(self, questions: Sequence[Question], threshold_logit: float) -> list[list[Answer]]:
+    def _parts(self, questions: Sequence[Question]) -> list[list[Answer]]:
         """Ask every part of every question in one product with the voxel embedding; rivals are asked with them."""
         wordings = _wordings(questions)
         if not wordings:
@@ -213,7 +213,7 @@ class Study:
                     settle(
                         logits[part.wording],
                         logits[part.rival] if part.rival else None,
-                        threshold_logit,
+                        _logit(part.threshold),
                         presence[part.wording],
                     )
                     for part in question.parts
@@ -221,25 +221,28 @@ class Study:
                 for question in questions
             ]
 
-    def _answer(self, questions: Sequence[Question], threshold_logit: float) -> list[_Outcome]:
-        every = self._parts(questions, threshold_logit)
-        return [
-            self._decide(question, answers, threshold_logit) for question, answers in zip(questions, every, strict=True)
-        ]
+    def _answer(self, questions: Sequence[Question]) -> list[_Outcome]:
+        every = self._parts(questions)
+        return [self._decide(question, answers) for question, answers in zip(questions, every, strict=True)]
 
-    def _decide(self, question: Question, answers: Sequence[Answer], threshold_logit: float) -> _Outcome:
+    def _decide(self, question: Question, answers: Sequence[Answer]) -> _Outcome:
         if question.refusal:
             return _Outcome(0.0, question.refusal, None)
         presence = max(answer.presence for answer in answers)
         believed = [
-            answer
+            (part, answer)
             for part, answer in zip(question.parts, answers, strict=True)
             if answer.presence >= part.presence_threshold
         ]
         if not believed:
-            return _Outcome(presence, f"not in this scan (presence {presence:.0%})", None)
+            needed = min(part.presence_threshold for part in question.parts)
+            return _Outcome(presence, f"not in this scan, or not surely (presence {presence:.0%} of {needed:.0%})", None)
         with memory_errors():
-            masks = [native_mask(answer, self.embedding, threshold_logit) for answer in believed if answer.positive]
+            masks = [
+                native_mask(answer, self.embedding, _logit(part.threshold))
+                for part, answer in believed
+                if answer.positive
+            ]
         masks = [mask for mask in masks if mask.count]
         if not masks:
             return _Outcome(presence, "no voxel is above the threshold", None)
@@ -249,14 +252,14 @@ class Study:
             return _Outcome(presence, f"only {volume_ml:.2f} ml, too little to be sure of", None)
         return _Outcome(presence, "", mask)
 
-    def _complete(self, blank: Segment, outcome: _Outcome, threshold: float) -> Segment:
+    def _complete(self, blank: Segment, question: Question, outcome: _Outcome) -> Segment:
         mask = outcome.mask
         return replace(
             blank,
             found=mask is not None,
             reason=outcome.reason,
             presence=outcome.presence,
-            threshold=threshold,
+            threshold=min((part.threshold for part in question.parts), default=self._decision.threshold),
             volume_ml=0.0 if mask is None else mask.count * self.volume.geometry.voxel_volume_ml,
             mean_hu=None if mask is None else float(self.volume.array[mask.box][mask.array].mean()),
             cropped=mask,
@@ -281,7 +284,10 @@ def _batches(questions: Sequence[Question]) -> Iterator[list[Question]]:
         yield batch
 
 
-def _checked(threshold: float) -> float:
+def _check_threshold(threshold: float) -> None:
     if not 0.0 < threshold < 1.0:
         raise InputError(f"a threshold of {threshold} is no probability", "give a number between 0 and 1")
-    return threshold
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1.0 - probability))

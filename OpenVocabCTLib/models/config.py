@@ -15,12 +15,14 @@ class ArchitectureConfig:
         embedding_dim: channels E of the voxel embedding.
         text_dim: length of the text encoder's sentence embedding.
         query_hidden_dim: width of the MLP that turns a text embedding into a query.
+        concepts: ids of the concepts that have a learned correction of their query.
     """
 
     size: str = "small16"
     embedding_dim: int = 32
     text_dim: int = 384
     query_hidden_dim: int = 512
+    concepts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,16 @@ class DecisionConfig:
         presence_threshold: study-level presence probability below which the structure is reported as not found.
         min_volume_ml: masks smaller than this are reported as not found.
         text_similarity: cosine similarity that free text must reach with the nearest trained phrase to be answered.
-        per_concept: presence thresholds calibrated for single concepts, by concept id.
+        concept_thresholds: voxel thresholds of single concepts, by concept id.
+        concept_presence_thresholds: presence thresholds of single concepts, by concept id.
     """
 
     threshold: float = 0.5
     presence_threshold: float = 0.5
-    min_volume_ml: float = 0.1
+    min_volume_ml: float = 0.5
     text_similarity: float = 0.6
-    per_concept: dict[str, float] = field(default_factory=dict)
+    concept_thresholds: dict[str, float] = field(default_factory=dict)
+    concept_presence_thresholds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,13 @@ class ModelConfig:
         Raises:
             KeyError, TypeError: a section is missing or has an unknown key.
         """
+        architecture = dict(data["architecture"])
+        architecture["concepts"] = tuple(architecture.get("concepts", ()))
         preprocessing = dict(data["preprocessing"])
         preprocessing["hu_windows"] = tuple((float(low), float(high)) for low, high in preprocessing["hu_windows"])
         preprocessing["tile"] = tuple(int(side) for side in preprocessing["tile"])
         return cls(
-            ArchitectureConfig(**data["architecture"]),
+            ArchitectureConfig(**architecture),
             PreprocessingConfig(**preprocessing),
             DecisionConfig(**data.get("decision", {})),
         )

@@ -11,6 +11,9 @@ from OpenVocabCTLib.models.config import ArchitectureConfig, PreprocessingConfig
 from OpenVocabCTLib.models.heads import PresencePool, Queries, QueryHead, VoxelProjection
 from OpenVocabCTLib.models.stunet import SIZES, STUNet
 
+# Queries have norms of 50 and more; the optimiser's steps are made for weights of about 1.
+_CONCEPT_SCALE = 100.0
+
 
 class ImageFeatures(NamedTuple):
     """What the image tower says about a tile.
@@ -51,6 +54,8 @@ class OpenVocabCT(nn.Module):
         self.projection = VoxelProjection(size.channels[0], architecture.embedding_dim)
         self.presence_pool = PresencePool(size.channels[-1], architecture.embedding_dim)
         self.query_head = QueryHead(architecture.text_dim, architecture.query_hidden_dim, architecture.embedding_dim)
+        self.concepts = architecture.concepts
+        self.concept_queries = nn.Parameter(torch.zeros(len(self.concepts), architecture.embedding_dim + 2))
 
     @property
     def embedding_channels(self) -> int:
@@ -69,7 +74,24 @@ class OpenVocabCT(nn.Module):
         embedding = torch.cat((learned, leftness[:, None].to(learned.dtype)), dim=1)
         return ImageFeatures(embedding, self.presence_pool(bottleneck), features)
 
-    def encode_text(self, text: Tensor, side: Tensor) -> Queries:
-        """(P, text_dim) sentence embeddings and (P,) sides (1 left, -1 right, 0 none) -> queries."""
+    def concept_index(self, concept: str | None) -> int:
+        """Row of a concept in ``concept_queries``, -1 for free text and concepts without one."""
+        return self.concepts.index(concept) if concept in self.concepts else -1
+
+    def encode_text(self, text: Tensor, side: Tensor, concept: Tensor) -> Queries:
+        """Make the queries of P prompts.
+
+        The MLP alone gives neighbours in the text encoder's space one query (larynx, airway and esophagus, say), from
+        which training does not part them; a known concept therefore adds a correction of its own.
+
+        Args:
+            text: (P, text_dim) unit-length sentence embeddings.
+            side: (P,) 1 for the patient's left, -1 for the right, 0 for no side.
+            concept: (P,) row in ``concept_queries``, -1 for none.
+        """
         queries: Queries = self.query_head(text, side)
-        return queries
+        if not self.concepts:
+            return queries
+        known = (concept >= 0)[:, None].to(queries.voxel.dtype)
+        own = self.concept_queries[concept.clamp(min=0)].to(queries.voxel.dtype) * known * _CONCEPT_SCALE
+        return queries._replace(voxel=queries.voxel + own[:, :-1], voxel_bias=queries.voxel_bias + own[:, -1])

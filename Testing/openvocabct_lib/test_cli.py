@@ -284,9 +284,14 @@ def test_weights_with_a_wrong_hash(ct: Path, tmp_path: Path, model: Path) -> Non
 def start(*words: str | Path, tile_seconds: float = 0) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "Testing.openvocabct_lib.fake_model", *(str(word) for word in words)]
     environment = os.environ | {"FAKE_TILE_SECONDS": str(tile_seconds), "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    # A shell's background job ignores Ctrl-C, and a child would inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_whole_process(ct: Path, tmp_path: Path) -> None:

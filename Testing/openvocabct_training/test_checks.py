@@ -6,7 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openvocabct_training.checks import check_dataset_weights, check_sampling, check_sides, check_spacing
+from openvocabct_training.checks import (
+    check_concepts,
+    check_dataset_weights,
+    check_sampling,
+    check_sides,
+    check_spacing,
+)
 from openvocabct_training.data.dataset import SamplingConfig
 from openvocabct_training.data.store import CaseRecord, CaseStore
 from OpenVocabCTLib.errors import InputError
@@ -41,6 +47,14 @@ def test_numbers_of_prompts(changes: dict[str, int], said: str) -> None:
     check_sampling(SamplingConfig())
     with pytest.raises(InputError, match=said):
         check_sampling(replace(SamplingConfig(), **changes))
+
+
+def test_concepts_with_a_query_of_their_own() -> None:
+    check_concepts(("liver", "left_kidney"))
+    with pytest.raises(InputError, match="names 'livre'"):
+        check_concepts(("livre",))
+    with pytest.raises(InputError, match="'liver' twice"):
+        check_concepts(("liver", "left_kidney", "liver"))
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,15 @@ import yaml
 from openvocabct_training.checks import check_sampling, check_sides
 from openvocabct_training.data.adapters import ADAPTERS
 from openvocabct_training.data.dataset import PatchDataModule
+from openvocabct_training.export import read_decision
 from openvocabct_training.finetune import TextPromptedSegmentation
 from openvocabct_training.lightning_cli import TrainingCLI
 from OpenVocabCTLib.models.stunet import SIZES
+from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 
-CONFIGS = sorted((Path(__file__).parents[2] / "Training" / "configs").glob("*.yaml"))
+FILES = sorted((Path(__file__).parents[2] / "Training" / "configs").glob("*.yaml"))
+# The other files hold the thresholds of exported models.
+CONFIGS = [path for path in FILES if "trainer" in yaml.safe_load(path.read_text())]
 
 
 @pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
@@ -23,7 +27,12 @@ def config(request: pytest.FixtureRequest) -> Path:
 
 
 def test_there_are_configurations() -> None:
-    assert [path.name for path in CONFIGS] == ["small16_cpu.yaml"]
+    assert "small16_cpu.yaml" in [path.name for path in CONFIGS]
+
+
+def test_thresholds_can_be_read() -> None:
+    for path in set(FILES) - set(CONFIGS):
+        assert 0.0 < read_decision(path).threshold < 1.0
 
 
 def test_shipped_configurations_make_what_they_say(
@@ -51,6 +60,15 @@ def test_shipped_configurations_name_known_data_sets(config: Path) -> None:
     weights = yaml.safe_load(config.read_text())["data"]["sampling"]["dataset_weights"]
     assert set(weights) <= set(ADAPTERS)
     assert sum(weights.values()) == pytest.approx(1.0)
+
+
+def test_shipped_configurations_name_known_concepts(config: Path) -> None:
+    concepts = yaml.safe_load(config.read_text())["model"]["architecture"].get("concepts", [])
+    assert [concept for concept in concepts if concept not in Vocabulary.load()] == []
+    assert len(set(concepts)) == len(concepts)
+    # A sided concept without its mirror image would have a query that mirrored patients never train.
+    mirrors = {Vocabulary.load().get(concept).mirror for concept in concepts} - {None}
+    assert len(mirrors - set(concepts)) <= 2  # arteries of one side only
 
 
 def test_every_key_is_known(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

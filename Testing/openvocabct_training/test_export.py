@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from openvocabct_training.data.store import CaseStore
-from openvocabct_training.export import export_checkpoint, load_checkpoint
+from openvocabct_training.export import export_checkpoint, load_checkpoint, read_decision
 from OpenVocabCTLib.errors import InputError, ModelError
 from OpenVocabCTLib.inference.questions import Wording
 from OpenVocabCTLib.inference.segmenter import Segmenter
@@ -20,7 +20,7 @@ from OpenVocabCTLib.models.config import ArchitectureConfig, PreprocessingConfig
 from OpenVocabCTLib.prompts.vocabulary import Side
 from OpenVocabCTLib.volume import CTVolume
 from Testing.openvocabct_lib.inference.phantoms import oblique_geometry, volume_on
-from Testing.openvocabct_training.tiny_run import PATCH
+from Testing.openvocabct_training.tiny_run import CONCEPTS, PATCH
 from Testing.openvocabct_training.toys import TEXT_DIM, HashEncoder
 
 
@@ -32,7 +32,7 @@ def checkpoint(finished_run: Path) -> Path:
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, store: CaseStore) -> Path:
     folder = tmp_path_factory.mktemp("models") / "toy"
-    export_checkpoint(checkpoint, store.root, folder, "toy", "1.2.3", HashEncoder())
+    export_checkpoint(checkpoint, store.root, folder, "toy", "1.2.3", encoder=HashEncoder())
     return folder
 
 
@@ -67,7 +67,7 @@ def test_the_exported_model_runs(model: Path, raw: dict[str, Any]) -> None:
     # Its queries come from the bank: nothing but the training phrases is needed for what it was trained on.
     queries = segmenter.queries([Wording("left parotid gland", Side.LEFT)])
     text = torch.from_numpy(HashEncoder().encode(["left parotid gland"]))
-    expected = segmenter.model.encode_text(text, torch.ones(1))
+    expected = segmenter.model.encode_text(text, torch.ones(1), torch.tensor([-1]))
     torch.testing.assert_close(queries.voxel, expected.voxel, rtol=1e-2, atol=1e-3)
     volume: CTVolume = volume_on(oblique_geometry((0.0, 0.0, 0.0)))
     segmentation = segmenter.encode(volume).segment(["left parotid gland", "liver"])
@@ -103,7 +103,7 @@ def test_changed_weights_are_noticed(model: Path, tmp_path: Path) -> None:
 
 def test_exporting_again_replaces_the_model(model: Path, checkpoint: Path, store: CaseStore, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(model, tmp_path / "toy"))
-    export_checkpoint(checkpoint, store.root, copy, "toy", "2.0", HashEncoder())
+    export_checkpoint(checkpoint, store.root, copy, "toy", "2.0", encoder=HashEncoder())
     assert checkpoints.describe(copy).version == "2.0"
     assert {path.name for path in copy.iterdir()} == {path.name for path in model.iterdir()}
 
@@ -113,10 +113,10 @@ def test_checkpoints_that_do_not_name_their_concepts_use_the_store(
 ) -> None:
     old = rewrite(raw, tmp_path / "old.ckpt", PatchDataModule=None)
     assert load_checkpoint(old).concepts is None
-    export_checkpoint(old, store.root, tmp_path / "toy", "toy", "1", HashEncoder())
+    export_checkpoint(old, store.root, tmp_path / "toy", "toy", "1", encoder=HashEncoder())
     assert "left_parotid_gland" in checkpoints.describe(tmp_path / "toy").concepts
     with pytest.raises(InputError, match="no training store"):
-        export_checkpoint(old, tmp_path / "none", tmp_path / "other", "toy", "1", HashEncoder())
+        export_checkpoint(old, tmp_path / "none", tmp_path / "other", "toy", "1", encoder=HashEncoder())
     assert not (tmp_path / "other").exists()
 
 
@@ -124,13 +124,32 @@ def test_checkpoints_of_the_command_line_and_of_python_are_the_same(raw: dict[st
     written_by_cli = raw["hyper_parameters"]
     assert isinstance(written_by_cli["architecture"], dict)
     dataclasses = {
-        "architecture": ArchitectureConfig("tiny", 8, TEXT_DIM, 16),
+        "architecture": ArchitectureConfig("tiny", 8, TEXT_DIM, 16, CONCEPTS),
         "preprocessing": PreprocessingConfig(3.0, tile=(32, 32, 64)),
     }
     first = load_checkpoint(rewrite(raw, tmp_path / "cli.ckpt"))
     second = load_checkpoint(rewrite(raw, tmp_path / "python.ckpt", hyper_parameters=dataclasses))
     assert first.config == second.config
     assert first.weights.keys() == second.weights.keys()
+
+
+def test_thresholds_that_a_person_chose(checkpoint: Path, store: CaseStore, tmp_path: Path) -> None:
+    path = tmp_path / "decision.yaml"
+    path.write_text("presence_threshold: 0.3\nmin_volume_ml: 2.0\n")
+    decision = read_decision(path)
+    export_checkpoint(checkpoint, store.root, tmp_path / "toy", "toy", "1", decision, HashEncoder())
+    segmenter = Segmenter.from_pretrained(tmp_path / "toy", device="cpu")
+    assert segmenter.config.decision == decision
+    assert (decision.presence_threshold, decision.min_volume_ml) == (0.3, 2.0)
+
+
+@pytest.mark.parametrize("content", [None, "presence_treshold: 0.3\n", "[1, 2]\n", "a: [\n", ""])
+def test_thresholds_that_cannot_be_read(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "decision.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match="cannot read thresholds"):
+        read_decision(path)
 
 
 # Wrong files

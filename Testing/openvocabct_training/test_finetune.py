@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from openvocabct_training.data.dataset import Sample
 from openvocabct_training.data.store import CaseStore
 from openvocabct_training.finetune import TextPromptedSegmentation
 from OpenVocabCTLib.errors import InputError
-from OpenVocabCTLib.inference.midline import leftness
 from OpenVocabCTLib.models.config import ArchitectureConfig, PreprocessingConfig
 from Testing.openvocabct_training.tiny_run import SAMPLES_PER_EPOCH, train
 from Testing.openvocabct_training.toys import TEXT_DIM, HashEncoder, head_phantom
 
-ARCHITECTURE = ArchitectureConfig(size="tiny", embedding_dim=8, text_dim=TEXT_DIM, query_hidden_dim=16)
+ARCHITECTURE = ArchitectureConfig(
+    size="tiny", embedding_dim=8, text_dim=TEXT_DIM, query_hidden_dim=16, concepts=("left", "right")
+)
 
 
 def module(**options: Any) -> TextPromptedSegmentation:
@@ -38,7 +40,9 @@ def one_sample(padding: int = 1) -> Sample:
     text = torch.from_numpy(HashEncoder().encode(["left", "right", "absent", *["padding"] * padding]))[None]
     side = torch.tensor([[1.0, -1.0, 0.0, *[0.0] * padding]])
     left = torch.linspace(1.0, -1.0, 64).expand(1, 32, 32, 64)
-    return Sample(image, text, target, torch.tensor([[True] * 3 + [False] * padding]), side, left)
+    valid = torch.tensor([[True] * 3 + [False] * padding])
+    concept = torch.tensor([[0, 1, -1, *[-1] * padding]])
+    return Sample(image, text, target, valid, side, left, concept)
 
 
 # One step
@@ -92,6 +96,7 @@ def test_patches_of_a_batch_are_asked_their_own_prompts() -> None:
         first.valid,
         first.side.flip(1),
         -first.leftness.flip(-1),
+        first.concept.flip(1),
     )
     both = Sample(*(torch.cat(parts) for parts in zip(first, second, strict=True)))
     with torch.no_grad():
@@ -136,13 +141,23 @@ def test_convolutions_are_channels_last() -> None:
 
 def test_a_run_can_start_from_other_weights(finished_run: Path, tmp_path: Path) -> None:
     state = torch.load(finished_run / "last.ckpt", weights_only=True)["state_dict"]
-    started = module(initial_weights=str(finished_run / "last.ckpt"))
+    rows = state["model.concept_queries"].shape[0]
+    architecture = replace(ARCHITECTURE, concepts=tuple(f"concept {row}" for row in range(rows)))
+
+    def same_size(weights: Path) -> TextPromptedSegmentation:
+        return TextPromptedSegmentation(
+            architecture, PreprocessingConfig(tile=(32, 32, 64)), initial_weights=str(weights)
+        )
+
+    started = same_size(finished_run / "last.ckpt")
+    with pytest.raises(InputError, match="other sizes"):
+        module(initial_weights=str(finished_run / "last.ckpt"))
     assert all(torch.equal(weight, state[name]) for name, weight in started.state_dict().items())
     with pytest.raises(InputError, match="there is no checkpoint"):
         module(initial_weights=str(tmp_path / "no.ckpt"))
     torch.save({"state_dict": {**state, "model.other": torch.zeros(1)}}, tmp_path / "other.ckpt")
     with pytest.raises(InputError, match=r"another network \(model.other\)"):
-        module(initial_weights=str(tmp_path / "other.ckpt"))
+        same_size(tmp_path / "other.ckpt")
 
 
 def test_wrong_sizes_are_named() -> None:

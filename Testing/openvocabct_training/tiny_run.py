@@ -13,6 +13,7 @@ from openvocabct_training.data.store import CaseStore
 from Testing.openvocabct_training.toys import TEXT_DIM
 
 PATCH = [32, 32, 64]
+CONCEPTS = ("left_parotid_gland", "right_parotid_gland", "spinal_cord", "liver")  # those with a query of their own
 SAMPLES_PER_EPOCH = 2
 
 
@@ -42,7 +43,13 @@ def configuration(store: CaseStore, folder: Path, max_steps: int) -> dict[str, A
             ],
         },
         "model": {
-            "architecture": {"size": "tiny", "embedding_dim": 8, "text_dim": TEXT_DIM, "query_hidden_dim": 16},
+            "architecture": {
+                "size": "tiny",
+                "embedding_dim": 8,
+                "text_dim": TEXT_DIM,
+                "query_hidden_dim": 16,
+                "concepts": list(CONCEPTS),
+            },
             "preprocessing": {"spacing_mm": 3.0, "tile": PATCH},
             "warmup_steps": 1,
         },

@@ -11,6 +11,7 @@ from openvocabct_training.data.store import CaseRecord
 from openvocabct_training.finetune import TextPromptedSegmentation
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.models.config import PreprocessingConfig
+from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 
 
 def check_run(module: TextPromptedSegmentation, data: PatchDataModule) -> None:
@@ -21,6 +22,7 @@ def check_run(module: TextPromptedSegmentation, data: PatchDataModule) -> None:
     """
     check_sides("data.sampling.patch", data.sampling.patch, module.model.backbone.stride)
     check_sides("model.preprocessing.tile", module.preprocessing.tile, module.model.backbone.stride)
+    check_concepts(module.model.concepts)
     check_sampling(data.sampling)
     records = data.store.records()
     check_dataset_weights(data.sampling, records)
@@ -39,6 +41,20 @@ def check_sides(name: str, sides: Sequence[int], stride: int) -> None:
     if all(side == stride for side in sides):
         # One voxel at the bottleneck has no variance to normalise by.
         raise InputError(f"{name} is {said}", f"at least one side must be larger than {stride}")
+
+
+def check_concepts(concepts: Sequence[str]) -> None:
+    """Check the concepts that have a query of their own.
+
+    Raises:
+        InputError: one is not in the vocabulary, or is listed twice.
+    """
+    vocabulary = Vocabulary.load()
+    for concept in concepts:
+        if concept not in vocabulary:
+            raise InputError(f"model.architecture.concepts names {concept!r}", "use ids of the vocabulary")
+        if concepts.count(concept) > 1:
+            raise InputError(f"model.architecture.concepts names {concept!r} twice", "list it once")
 
 
 def check_sampling(sampling: SamplingConfig) -> None:

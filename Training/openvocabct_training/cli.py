@@ -32,9 +32,19 @@ def prepare(options: argparse.Namespace) -> None:
 
 def export(options: argparse.Namespace) -> None:
     """Checkpoint to model folder."""
-    from openvocabct_training.export import export_checkpoint
+    from openvocabct_training.export import export_checkpoint, read_decision
 
-    export_checkpoint(options.checkpoint, options.store, options.output, options.name, options.version)
+    decision = read_decision(options.decision) if options.decision else None
+    export_checkpoint(options.checkpoint, options.store, options.output, options.name, options.version, decision)
+    print(options.output)
+
+
+def refit(options: argparse.Namespace) -> None:
+    """Queries of known concepts on a finished image tower."""
+    from openvocabct_training.refit import read_sampling
+    from openvocabct_training.refit import refit as run
+
+    run(options.checkpoint, options.store, options.output, read_sampling(options.config), options.patches)
     print(options.output)
 
 
@@ -57,12 +67,21 @@ def _parser() -> argparse.ArgumentParser:
     step.add_argument("--spacing", type=float, default=3.0, help="working voxel size in mm (%(default)s)")
     step.set_defaults(run=prepare)
 
+    step = commands.add_parser("refit", help="refit the queries of known concepts on a finished image tower")
+    step.add_argument("checkpoint", type=Path, help=".ckpt file of a run")
+    step.add_argument("--config", type=Path, required=True, help="configuration of that run")
+    step.add_argument("--store", type=Path, default=Path("runs/store"), help="store of that run (%(default)s)")
+    step.add_argument("--output", type=Path, required=True, help="checkpoint to write")
+    step.add_argument("--patches", type=int, default=80, help="training patches (%(default)s)")
+    step.set_defaults(run=refit)
+
     step = commands.add_parser("export", help="checkpoint to a model folder")
     step.add_argument("checkpoint", type=Path, help=".ckpt file of a run")
     step.add_argument("--store", type=Path, default=Path("runs/store"), help="store of that run (%(default)s)")
     step.add_argument("--output", type=Path, required=True, help="model folder to write")
     step.add_argument("--name", default="openvocabct-small", help="of the model (%(default)s)")
     step.add_argument("--version", default="0.1.0", help="of the model (%(default)s)")
+    step.add_argument("--decision", type=Path, help="YAML file with thresholds, for example small16_decision.yaml")
     step.set_defaults(run=export)
 
     step = commands.add_parser("evaluate", help="measure a model on the OpenKBP validation patients")

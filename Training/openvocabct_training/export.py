@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+import yaml  # type: ignore[import-untyped]
+from safetensors.torch import save
 from torch import Tensor
 
 from openvocabct_training.data.dataset import PatchDataModule, count_concepts
@@ -18,7 +19,7 @@ from openvocabct_training.data.store import CaseStore
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.inference.segmenter import BANK_FILE
 from OpenVocabCTLib.models.checkpoints import CONFIG_FILE, WEIGHTS_FILE, sha256_file, verify
-from OpenVocabCTLib.models.config import ArchitectureConfig, ModelConfig, PreprocessingConfig
+from OpenVocabCTLib.models.config import ArchitectureConfig, DecisionConfig, ModelConfig, PreprocessingConfig
 from OpenVocabCTLib.models.openvocab import OpenVocabCT
 from OpenVocabCTLib.output.atomic import replacing
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
@@ -76,8 +77,26 @@ def _config(hyperparameters: Mapping[str, Any]) -> ModelConfig:
     )
 
 
+def read_decision(path: Path) -> DecisionConfig:
+    """Read thresholds from a YAML file with the fields of ``DecisionConfig``.
+
+    Raises:
+        InputError: the file is missing or has other fields.
+    """
+    try:
+        return DecisionConfig(**yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, TypeError, yaml.YAMLError) as error:
+        raise InputError(f"cannot read thresholds from {path} ({error})", "see Training/configs") from error
+
+
 def export_checkpoint(
-    checkpoint: Path, store: Path, output: Path, name: str, version: str, encoder: TextEncoder | None = None
+    checkpoint: Path,
+    store: Path,
+    output: Path,
+    name: str,
+    version: str,
+    decision: DecisionConfig | None = None,
+    encoder: TextEncoder | None = None,
 ) -> None:
     """Write a model folder; the model card is written by a person.
 
@@ -87,6 +106,7 @@ def export_checkpoint(
         output: folder to write.
         name: of the model.
         version: of the model.
+        decision: thresholds that a person chose on validation patients; the defaults if None.
         encoder: the text encoder of the run; the default one if None.
 
     Raises:
@@ -98,12 +118,14 @@ def export_checkpoint(
         concepts = count_concepts(CaseStore(store).records("train"))
     output.mkdir(parents=True, exist_ok=True)
     with replacing(output / WEIGHTS_FILE) as temporary:
-        save_file({key: tensor.half().contiguous() for key, tensor in network.weights.items()}, temporary)
+        # Not save_file, which makes the file private to the user.
+        temporary.write_bytes(save({key: tensor.half().contiguous() for key, tensor in network.weights.items()}))
     vocabulary = Vocabulary.load()
     texts = [phrase for concept in concepts for phrase in vocabulary.phrases(vocabulary.get(concept))]
     with replacing(output / BANK_FILE) as temporary:
         EmbeddingBank.build(texts, encoder or HuggingFaceTextEncoder.default()).write(temporary)
-    write_config(output, network.config, concepts, name, version)
+    config = network.config if decision is None else replace(network.config, decision=decision)
+    write_config(output, config, concepts, name, version)
     verify(output)
 
 

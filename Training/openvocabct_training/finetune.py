@@ -86,7 +86,10 @@ class TextPromptedSegmentation(pl.LightningModule):
         if not checkpoint.is_file():
             raise InputError(f"there is no checkpoint {checkpoint}", "check model.initial_weights")
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-        unknown = self.load_state_dict(state, strict=False).unexpected_keys
+        try:
+            unknown = self.load_state_dict(state, strict=False).unexpected_keys
+        except RuntimeError as error:
+            raise InputError(f"{checkpoint} has weights of other sizes", "choose another checkpoint") from error
         if unknown:
             raise InputError(f"{checkpoint} has weights of another network ({unknown[0]})", "choose another checkpoint")
 
@@ -98,7 +101,7 @@ class TextPromptedSegmentation(pl.LightningModule):
 
     def _losses(self, image: ImageFeatures, sample: Sample) -> StepResult:
         batch, prompts = sample.text.shape[:2]
-        flat = self.model.encode_text(sample.text.flatten(0, 1), sample.side.flatten())
+        flat = self.model.encode_text(sample.text.flatten(0, 1), sample.side.flatten(), sample.concept.flatten())
         queries = [Queries(*(part.unflatten(0, (batch, prompts))[index] for part in flat)) for index in range(batch)]
 
         def ask(embedding: Tensor) -> Tensor:

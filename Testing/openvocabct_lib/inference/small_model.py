@@ -11,7 +11,7 @@ import torch
 from OpenVocabCTLib.inference.devices import choose_compute
 from OpenVocabCTLib.inference.questions import QuestionMaker, Wording
 from OpenVocabCTLib.inference.segmenter import Segmenter
-from OpenVocabCTLib.models.config import ArchitectureConfig, ModelConfig, PreprocessingConfig
+from OpenVocabCTLib.models.config import ArchitectureConfig, DecisionConfig, ModelConfig, PreprocessingConfig
 from OpenVocabCTLib.models.heads import Queries
 from OpenVocabCTLib.models.openvocab import ImageFeatures, OpenVocabCT
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
@@ -80,7 +80,7 @@ def question_maker(encoder: HashEncoder | None = None, similarity: float = 0.6) 
     vocabulary = Vocabulary.load()
     texts = [phrase for name in TRAINED for phrase in vocabulary.phrases(vocabulary.get(name))]
     bank = EmbeddingBank.build(texts, encoder or HashEncoder())
-    return QuestionMaker(vocabulary, bank, TRAINED, similarity, 0.5, {})
+    return QuestionMaker(vocabulary, bank, TRAINED, DecisionConfig(text_similarity=similarity))
 
 
 def random_segmenter(overlap: float = 0.5) -> Segmenter:

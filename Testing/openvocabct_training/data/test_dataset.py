@@ -267,6 +267,18 @@ def test_every_prompt_says_its_side(store: CaseStore) -> None:
     assert {("left", 1.0), ("right", -1.0), ("spinal", 0.0), ("liver", 0.0)} <= seen
 
 
+def test_known_concepts_say_their_row_in_the_network(store: CaseStore) -> None:
+    rows = ("liver", "right_parotid_gland", "left_parotid_gland")
+    record, seen = record_of(store, "openkbp/a"), set()
+    for augmentation in (None, MOVED):
+        for sample in draws(dataset(store, augmentation, concepts=rows), record):
+            for concept, row in zip(asked(sample), sample.concept[sample.valid].tolist(), strict=True):
+                assert row == (rows.index(concept) if concept in rows else -1)
+                seen.add(row)
+            assert (sample.concept[~sample.valid] == -1).all()
+    assert seen == {-1, 0, 1, 2}
+
+
 def test_leftness_is_that_of_the_whole_scan(store: CaseStore) -> None:
     record = record_of(store, "openkbp/a")
     data = dataset(store, None)

@@ -96,6 +96,16 @@ def test_left_and_right_lung_share_no_voxel(gap: bool) -> None:
         assert not (found.left & found.right).any()
 
 
+def test_filling_a_lung_takes_nothing_from_the_other() -> None:
+    air = np.ones((9, 9, 20), bool)
+    labels = np.ones(air.shape, int)
+    labels[..., 10:] = 2
+    labels[4, 4, 8:10] = 2  # pokes into the left lung, no wider than a vessel
+    found = physics._regrow(air, labels, 1, 2, 0, voxel_ml=1.0)
+    np.testing.assert_array_equal(found.left, labels == 1)
+    np.testing.assert_array_equal(found.right, labels == 2)
+
+
 def test_no_air_means_no_lungs() -> None:
     found = lungs(trunk())
     assert found.left is not None and not found.left.any()

@@ -26,6 +26,7 @@ from openvocabct_training.data.store import CaseRecord, CaseStore
 from openvocabct_training.phrases import PhraseBook
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.inference.midline import leftness, midline
+from OpenVocabCTLib.models.openvocab import OpenVocabCT
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 
 # Easy and everywhere: rarely worth centring a patch on.
@@ -44,6 +45,7 @@ class Sample(NamedTuple):
         valid: (P,) bool; False for padding.
         side: (P,) 1 where the words speak of the patient's left, -1 for the right, 0 for no side.
         leftness: (D, H, W) place left (1) or right (-1) of the patient's middle.
+        concept: (P,) row of the concept among those with a query of their own, -1 for others.
     """
 
     hu: Tensor
@@ -52,6 +54,7 @@ class Sample(NamedTuple):
     valid: Tensor
     side: Tensor
     leftness: Tensor
+    concept: Tensor
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,7 @@ class PatchDataset(Dataset[Sample]):
         seed: of all randomness.
         epoch: number of the epoch.
         length: samples in an epoch.
+        concepts: those with a query of their own, in the network's order.
 
     Raises:
         InputError: no case belongs to a data set that is sampled.
@@ -130,10 +134,12 @@ class PatchDataset(Dataset[Sample]):
         seed: int,
         epoch: int,
         length: int,
+        concepts: Sequence[str] = (),
     ) -> None:
         self.store, self.trained, self.phrases, self.vocabulary = store, frozenset(trained), phrases, vocabulary
         self.sampling, self.augmentation = sampling, augmentation
         self.seed, self.epoch, self.length = seed, epoch, length
+        self.concepts = tuple(concepts)
         self.by_dataset: dict[str, list[CaseRecord]] = {}
         for record in sampled_records(store.records(split), sampling):
             if self.trained.intersection((*record.present, *record.absent)):
@@ -188,10 +194,13 @@ class PatchDataset(Dataset[Sample]):
             for concept in asked
         ]
         sides = [self.vocabulary.get(concept).side.sign for concept in asked]
+        rows = [self.concepts.index(concept) if concept in self.concepts else -1 for concept in asked]
         if generator.random() < self.sampling.nonsense_probability:
             text.append(self.phrases.nonsense(generator))
             sides.append(float(generator.choice((-1.0, 0.0, 1.0))))
-        return self._pad(hu, text, sides, target, left, generator)
+        sample = self._pad(hu, text, sides, target, left, generator)
+        sample.concept[: len(rows)] = torch.tensor(rows)
+        return sample
 
     def _choose_concepts(self, record: CaseRecord, generator: np.random.Generator) -> tuple[list[str], list[str]]:
         """Concepts that the case shows, and concepts that it is known not to show: nothing else has an answer."""
@@ -266,7 +275,15 @@ class PatchDataset(Dataset[Sample]):
         full[: target.shape[0]] = target
         side = torch.zeros(prompts)
         side[: len(sides)] = torch.tensor(sides)
-        return Sample(hu, torch.from_numpy(embeddings), full, torch.arange(prompts) < len(text), side, left)
+        return Sample(
+            hu=hu,
+            text=torch.from_numpy(embeddings),
+            target=full,
+            valid=torch.arange(prompts) < len(text),
+            side=side,
+            leftness=left,
+            concept=torch.full((prompts,), -1),
+        )
 
 
 class PatchDataModule(pl.LightningDataModule):
@@ -299,6 +316,7 @@ class PatchDataModule(pl.LightningDataModule):
         self.sampling, self.augmentation = sampling, augmentation
         self.batch_size, self.samples_per_epoch = batch_size, samples_per_epoch
         self.validation_samples, self.workers, self.seed = validation_samples, workers, seed
+        self.concepts: tuple[str, ...] = ()
         self.vocabulary = Vocabulary.load()
         self._phrases: PhraseBook | None = None
         self._datasets: dict[str, PatchDataset] = {}
@@ -312,8 +330,11 @@ class PatchDataModule(pl.LightningDataModule):
         self._phrase_book()
 
     def setup(self, stage: str) -> None:
-        """Read the phrase embeddings."""
+        """Read the phrase embeddings, and which concepts the network has a query of its own for."""
         self._phrases = self._phrase_book()
+        network = getattr(self.trainer.lightning_module, "model", None) if self.trainer is not None else None
+        if isinstance(network, OpenVocabCT):
+            self.concepts = network.concepts
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint says about the data, for ``export``."""
@@ -362,6 +383,7 @@ class PatchDataModule(pl.LightningDataModule):
                 seed=self.seed,
                 epoch=epoch,
                 length=length,
+                concepts=self.concepts,
             )
         self._datasets[split].epoch = epoch
         return DataLoader(self._datasets[split], self.batch_size, num_workers=self.workers)
