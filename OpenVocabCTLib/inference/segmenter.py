@@ -236,7 +236,7 @@ class Study:
         ]
         if not believed:
             needed = min(part.presence_threshold for part in question.parts)
-            return _Outcome(presence, f"not in this scan, or not surely (presence {presence:.0%} of {needed:.0%})", None)
+            return _Outcome(presence, f"not in this scan (presence {presence:.0%}, {needed:.0%} needed)", None)
         with memory_errors():
             masks = [
                 native_mask(answer, self.embedding, _logit(part.threshold))

@@ -22,7 +22,7 @@ QUERIES = "concept_queries"
 
 @pytest.fixture
 def refitted(finished_run: Path, store: CaseStore, tmp_path: Path, encoder: HashEncoder) -> Path:
-    output = tmp_path / "refitted.ckpt"
+    output = tmp_path / "new" / "refitted.ckpt"
     refit(finished_run / "last.ckpt", store.root, output, SAMPLING, patches=3, epochs=6, learning_rate=2e-2)
     return output
 

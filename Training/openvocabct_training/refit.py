@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import yaml
+import yaml  # type: ignore[import-untyped]
 from torch import Tensor
 
 from openvocabct_training.data.dataset import PatchDataModule, PatchDataset, SamplingConfig
@@ -23,6 +23,7 @@ from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.inference.devices import choose_compute
 from OpenVocabCTLib.models.heads import voxel_logits
 from OpenVocabCTLib.models.openvocab import OpenVocabCT
+from OpenVocabCTLib.output.atomic import replacing
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
@@ -113,6 +114,7 @@ def refit(
     Raises:
         InputError: the network has no concept queries.
     """
+    output.parent.mkdir(parents=True, exist_ok=True)
     network = load_checkpoint(checkpoint)
     if not network.config.architecture.concepts:
         raise InputError(f"{checkpoint} has no concept queries", "train with model.architecture.concepts")
@@ -138,4 +140,5 @@ def refit(
     content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
     content["state_dict"][_PARAMETER] = model.concept_queries.detach()
     kept = ("state_dict", "hyper_parameters", PatchDataModule.__qualname__)
-    torch.save({key: content[key] for key in kept if key in content}, output)
+    with replacing(output) as temporary:
+        torch.save({key: content[key] for key in kept if key in content}, temporary)
