@@ -24,6 +24,7 @@ from OpenVocabCTLib.commands.segment import segment
 from OpenVocabCTLib.commands.services import Services
 from OpenVocabCTLib.commands.terminal import one_line, tolerate_any_character
 from OpenVocabCTLib.errors import Cancelled, OpenVocabCTError
+from OpenVocabCTLib.memory import keep_freed_memory
 
 PROGRAM = "openvocabct"
 USAGE_EXIT_CODE = 2
@@ -110,6 +111,7 @@ def main(args: Sequence[str] | None = None, services: Services | None = None) ->
         services: what the commands read volumes and load models with; the real ones by default.
     """
     tolerate_any_character()
+    keep_freed_memory()
     typer.main.get_command(app).main(args, obj=services)
 
 

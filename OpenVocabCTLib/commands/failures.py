@@ -7,10 +7,9 @@ import errno
 import typer
 
 from OpenVocabCTLib.errors import InputError, OpenVocabCTError, ResourceError
+from OpenVocabCTLib.memory import is_out_of_memory
 
 _FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
-# torch reports a failed allocation as a plain RuntimeError on the CPU; these are the words of its allocators.
-_ALLOCATION_WORDS = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 def usage_error(error: typer.TyperException) -> InputError:
@@ -22,7 +21,7 @@ def as_user_error(error: BaseException) -> OpenVocabCTError:
     """Say what an exception means for the user; the exit code comes with it."""
     if isinstance(error, OpenVocabCTError):
         return error
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return ResourceError("out of memory", "close other programs, use --device cpu, or crop the CT")
     if isinstance(error, OSError):
         return _os_error(error)
@@ -30,12 +29,6 @@ def as_user_error(error: BaseException) -> OpenVocabCTError:
         f"unexpected {type(error).__name__} ({error})",
         "this is a bug; run again with --debug and report what it prints",
     )
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _ALLOCATION_WORDS)
 
 
 def _os_error(error: OSError) -> OpenVocabCTError:

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from OpenVocabCTLib.errors import InputError, ResourceError
+from OpenVocabCTLib.memory import is_out_of_memory
 
 Precision = Literal["auto", "fp32", "low"]
 
@@ -33,7 +34,8 @@ class Compute:
             yield
 
 
-def _cpu_is_fast_at_bf16() -> bool:
+def cpu_is_fast_at_bf16() -> bool:
+    """Has this CPU instructions for bfloat16; without them its convolutions are many times slower than in float32."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
@@ -65,20 +67,16 @@ def choose_compute(device: str = "auto", precision: Precision = "auto") -> Compu
         return Compute(chosen, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
     if kind == "mps":
         return Compute(chosen, torch.float16)
-    fast = precision == "low" or _cpu_is_fast_at_bf16()
+    fast = precision == "low" or cpu_is_fast_at_bf16()
     return Compute(chosen, torch.bfloat16 if fast else torch.float32)
 
 
 @contextmanager
 def memory_errors() -> Iterator[None]:
     """Turn the many ways of running out of memory into one ``ResourceError``."""
-    todo = "close other programs, choose --device cpu, or crop the scan"
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise ResourceError("out of memory", todo) from error
-    except RuntimeError as error:
-        # torch's CPU allocator has no exception class of its own.
-        if "alloc" in str(error) and "memory" in str(error):
-            raise ResourceError("out of memory", todo) from error
-        raise
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ResourceError("out of memory", "close other programs, choose --device cpu, or crop the scan") from error

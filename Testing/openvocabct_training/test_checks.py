@@ -9,6 +9,7 @@ import pytest
 from openvocabct_training.checks import (
     check_concepts,
     check_dataset_weights,
+    check_precision,
     check_sampling,
     check_sides,
     check_spacing,
@@ -21,6 +22,20 @@ from OpenVocabCTLib.inference.grid import working_grid
 from OpenVocabCTLib.models.config import PreprocessingConfig
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "cpu_has_bf16"),
+    [("32-true", "cpu", False), ("bf16-mixed", "cpu", True), ("bf16-mixed", "cuda", False)],
+)
+def test_formats_that_a_device_is_fast_at(precision: str, device: str, cpu_has_bf16: bool) -> None:
+    check_precision(precision, device, cpu_has_bf16)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_bfloat16_on_a_cpu_without_it(precision: str) -> None:
+    with pytest.raises(InputError, match=f"{precision}.*no bfloat16 instructions: add --trainer.precision 32-true"):
+        check_precision(precision, "cpu", cpu_has_bf16=False)
 
 
 @pytest.mark.parametrize("sides", [(32, 32, 64), (64, 96, 96), (32, 64, 32)])

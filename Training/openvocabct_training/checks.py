@@ -29,6 +29,19 @@ def check_run(module: TextPromptedSegmentation, data: PatchDataModule) -> None:
     check_spacing(records, module.preprocessing)
 
 
+def check_precision(precision: str, device: str, cpu_has_bf16: bool) -> None:
+    """Check that the device can multiply in the format of the run; a CPU that cannot would take 30 times as long.
+
+    Raises:
+        InputError: bfloat16 was asked for on a CPU without instructions for it.
+    """
+    if precision.startswith("bf16") and device == "cpu" and not cpu_has_bf16:
+        raise InputError(
+            f"trainer.precision is {precision}, but this CPU has no bfloat16 instructions",
+            "add --trainer.precision 32-true",
+        )
+
+
 def check_sides(name: str, sides: Sequence[int], stride: int) -> None:
     """Check that the network can halve a patch as often as it does, and normalise what is left.
 

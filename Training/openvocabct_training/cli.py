@@ -10,6 +10,7 @@ from pathlib import Path
 
 from OpenVocabCTLib.commands.failures import as_user_error
 from OpenVocabCTLib.errors import Cancelled, OpenVocabCTError
+from OpenVocabCTLib.memory import keep_freed_memory
 
 DEBUG = "--debug"
 
@@ -104,6 +105,7 @@ def _run(arguments: Sequence[str]) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; what the user can mend is one line on stderr, and every other exception shows its traceback."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    keep_freed_memory()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = DEBUG in arguments
     try:

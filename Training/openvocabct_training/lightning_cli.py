@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from openvocabct_training.checks import check_run
+from openvocabct_training.checks import check_precision, check_run
 from openvocabct_training.data.dataset import PatchDataModule
 from openvocabct_training.finetune import TextPromptedSegmentation
+from OpenVocabCTLib.inference.devices import cpu_is_fast_at_bf16
 
 
 class TrainingCLI(LightningCLI):
@@ -46,4 +47,6 @@ class TrainingCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Find contradictions now, not after an hour."""
+        device = self.trainer.strategy.root_device.type
+        check_precision(str(self.trainer.precision), device, cpu_is_fast_at_bf16())
         check_run(self.model, self.datamodule)
