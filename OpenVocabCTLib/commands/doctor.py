@@ -78,6 +78,7 @@ def examine() -> Iterator[Check]:
     for package in PACKAGES:
         yield check_package(package)
     yield check_device()
+    yield check_openvino()
     yield check_memory()
     yield check_disk(Path.cwd())
     yield check_model()
@@ -108,6 +109,15 @@ def check_device() -> Check:
     name = f" ({torch.cuda.get_device_name(compute.device)})" if compute.device.type == "cuda" else ""
     threads = f", {torch.get_num_threads()} threads" if compute.device.type == "cpu" else ""
     return Check("device", Status.OK, f"{compute.device}{name}{threads}, {str(compute.dtype).removeprefix('torch.')}")
+
+
+def check_openvino() -> Check:
+    """Is OpenVINO there, which makes a CPU several times as fast."""
+    try:
+        return Check("openvino", Status.OK, version("openvino"))
+    except PackageNotFoundError:
+        detail = "not installed; on a CPU, torch alone takes about three times as long"
+        return Check("openvino", Status.WARN, detail, "pip install openvino")
 
 
 def check_memory() -> Check:

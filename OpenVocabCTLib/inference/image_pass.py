@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from OpenVocabCTLib.errors import Cancelled
-from OpenVocabCTLib.inference.devices import Compute, memory_errors
+from OpenVocabCTLib.inference.devices import memory_errors
 from OpenVocabCTLib.inference.embedding import VoxelEmbedding
 from OpenVocabCTLib.inference.grid import AIR_HU, Region, to_working, whole, working_grid
 from OpenVocabCTLib.inference.midline import leftness, midline
 from OpenVocabCTLib.inference.tiling import Index3, blending_weight, padded_size, tile_regions, tile_size
+from OpenVocabCTLib.inference.towers import ImageTower
 from OpenVocabCTLib.models.config import PreprocessingConfig
-from OpenVocabCTLib.models.openvocab import OpenVocabCT
 from OpenVocabCTLib.volume import CTVolume
 
 Progress = Callable[[int, int], bool]
@@ -43,9 +43,8 @@ def body_region(hu: Tensor) -> Region:
 def encode_tiles(
     hu: Tensor,
     left: Tensor,
-    model: OpenVocabCT,
+    tower: ImageTower,
     preprocessing: PreprocessingConfig,
-    compute: Compute,
     progress: Progress | None,
 ) -> tuple[Tensor, Tensor, Tensor, Index3]:
     """Run the image tower over a volume.
@@ -53,9 +52,8 @@ def encode_tiles(
     Args:
         hu: (s, a, r) in HU.
         left: (r,) leftness of every index of the last axis.
-        model: image tower.
+        tower: what encodes a tile.
         preprocessing: tiles.
-        compute: device and number format.
         progress: see ``encode_volume``.
 
     Returns:
@@ -65,24 +63,21 @@ def encode_tiles(
     Raises:
         Cancelled: ``progress`` returned False.
     """
-    stride = model.backbone.stride
-    tile = tile_size(hu.shape, preprocessing.tile, stride)
-    padded = padded_size(hu.shape, preprocessing.tile, stride)
+    tile = tile_size(hu.shape, preprocessing.tile, tower.stride)
+    padded = padded_size(hu.shape, preprocessing.tile, tower.stride)
     padding = [length for side, full in zip(hu.shape[::-1], padded[::-1], strict=True) for length in (0, full - side)]
     volume = F.pad(hu, padding, value=AIR_HU)
     sides = F.pad(left, (0, padded[2] - hu.shape[2])).expand(padded)
     regions = tile_regions(padded, tile, preprocessing.tile_overlap)
     weight = blending_weight(tile)
-    total, weights = torch.zeros(model.embedding_channels, *padded), torch.zeros(padded)
+    total, weights = torch.zeros(tower.channels, *padded), torch.zeros(padded)
     tokens: list[Tensor] = []
     for done, region in enumerate(regions):
         if progress is not None and not progress(done, len(regions)):
             raise Cancelled("stopped", "nothing was written")
-        with torch.inference_mode(), compute.autocast():
-            tile_hu, tile_sides = (part[region][None].to(compute.device) for part in (volume, sides))
-            features = model.encode_image(tile_hu, tile_sides)
-        tokens.append(features.presence[0].float().cpu())
-        total[(slice(None), *region)].addcmul_(features.embedding[0].float().cpu(), weight)
+        features = tower(volume[region], sides[region])
+        tokens.append(features.presence)
+        total[(slice(None), *region)].addcmul_(features.embedding, weight)
         weights[region] += weight
     if progress is not None and not progress(len(regions), len(regions)):
         raise Cancelled("stopped", "nothing was written")
@@ -93,9 +88,8 @@ def encode_tiles(
 
 def encode_volume(
     volume: CTVolume,
-    model: OpenVocabCT,
+    tower: ImageTower,
     preprocessing: PreprocessingConfig,
-    compute: Compute,
     progress: Progress | None = None,
     store_dtype: torch.dtype = torch.float16,
 ) -> VoxelEmbedding:
@@ -103,9 +97,8 @@ def encode_volume(
 
     Args:
         volume: the scan.
-        model: image tower, in evaluation mode on ``compute.device``.
+        tower: what encodes a tile.
         preprocessing: working spacing, tiles.
-        compute: device and number format.
         progress: called as ``progress(tiles done, tiles in all)``; returning False stops.
         store_dtype: format in which the embedding is kept.
 
@@ -119,9 +112,7 @@ def encode_volume(
         hu = to_working(volume.array, grid)
         region = body_region(hu)
         left = leftness(torch.arange(grid.shape[2]), midline(hu), grid.spacing[2])[region[2]]
-        values, tokens, starts, tile = encode_tiles(
-            hu[region].contiguous(), left, model, preprocessing, compute, progress
-        )
+        values, tokens, starts, tile = encode_tiles(hu[region].contiguous(), left, tower, preprocessing, progress)
         return VoxelEmbedding(
             values=values.to(store_dtype),
             offset=(region[0].start, region[1].start, region[2].start),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -112,6 +113,11 @@ class QuestionMaker:
             return Question(prompt, (), prompt.note)
         return self._free(prompt, prompt.free_text)
 
+    @cached_property
+    def _phrase_embeddings(self) -> np.ndarray:
+        """(phrases, dim) of everything that free text is compared with."""
+        return self.bank.embed([phrase for phrase, _ in self._phrases])
+
     def _known(self, prompt: Prompt, concept: Concept) -> Question:
         leaves: Sequence[Concept] = (concept,) if concept.id in self.trained else self.vocabulary.leaves(concept)
         trained = [leaf for leaf in leaves if leaf.id in self.trained]
@@ -137,8 +143,7 @@ class QuestionMaker:
     def _free(self, prompt: Prompt, text: str) -> Question:
         if not self._phrases:
             return Question(prompt, (), "names no structure that this model knows")
-        known = self.bank.embed([phrase for phrase, _ in self._phrases])
-        similarity = known @ self.bank.embed([text])[0]
+        similarity = self._phrase_embeddings @ self.bank.embed([text])[0]
         best = int(np.argmax(similarity))
         if similarity[best] < self.decision.text_similarity:
             return Question(prompt, (), "names no structure that this model knows")

@@ -20,6 +20,7 @@ from OpenVocabCTLib.inference.embedding import EmbeddingCache, VoxelEmbedding
 from OpenVocabCTLib.inference.grid import to_native, whole
 from OpenVocabCTLib.inference.image_pass import Progress, encode_volume
 from OpenVocabCTLib.inference.questions import Question, QuestionMaker, Wording
+from OpenVocabCTLib.inference.towers import Backend, ImageTower, TorchTower, choose_tower
 from OpenVocabCTLib.models import checkpoints
 from OpenVocabCTLib.models.config import DecisionConfig, ModelConfig
 from OpenVocabCTLib.models.heads import Queries
@@ -45,6 +46,7 @@ class Segmenter:
         compute: device and number format.
         cache: keeps the embeddings of the last scans.
         fingerprint: identifies the weights in the cache.
+        tower: what runs the image tower; torch if None.
     """
 
     def __init__(
@@ -55,14 +57,20 @@ class Segmenter:
         compute: Compute,
         cache: EmbeddingCache | None = None,
         fingerprint: str = "",
+        tower: ImageTower | None = None,
     ) -> None:
         self.model, self.config, self.questions, self.compute = model, config, questions, compute
         self.cache = EmbeddingCache() if cache is None else cache
         self.fingerprint = fingerprint
+        self.tower = TorchTower(model, compute) if tower is None else tower
 
     @classmethod
     def from_pretrained(
-        cls, name_or_dir: str | Path | None = None, device: str = "auto", precision: Precision = "auto"
+        cls,
+        name_or_dir: str | Path | None = None,
+        device: str = "auto",
+        precision: Precision = "auto",
+        backend: Backend = "auto",
     ) -> Segmenter:
         """Load a model.
 
@@ -70,10 +78,11 @@ class Segmenter:
             name_or_dir: a name that ``openvocabct models list`` shows, or a model folder; the embedded one if None.
             device: "auto", "cpu", "cuda", "cuda:N" or "mps".
             precision: "auto", "fp32" or "low" (16 bits).
+            backend: "auto" (OpenVINO on a CPU where it is installed), "torch" or "openvino".
 
         Raises:
             ModelError: the model is missing, damaged, or its files do not fit together.
-            InputError: the device does not exist.
+            InputError: the device or the backend does not exist.
         """
         compute = choose_compute(device, precision)
         folder = checkpoints.resolve(name_or_dir)
@@ -87,7 +96,8 @@ class Segmenter:
             {concept: int(facts["cases"]) for concept, facts in raw["concepts"].items()},
             config.decision,
         )
-        return cls(model, config, questions, compute, fingerprint=raw["sha256"][checkpoints.WEIGHTS_FILE])
+        fingerprint = raw["sha256"][checkpoints.WEIGHTS_FILE]
+        return cls(model, config, questions, compute, None, fingerprint, choose_tower(model, compute, backend))
 
     def encode(self, volume: CTVolume, progress: Progress | None = None) -> Study:
         """Do the image pass, or take it from the cache when this model has seen this scan on this grid.
@@ -100,10 +110,10 @@ class Segmenter:
             Cancelled: ``progress`` returned False.
             ResourceError: out of memory.
         """
-        key = (volume.content_hash(), self.fingerprint, self.config.preprocessing, self.compute)
+        key = (volume.content_hash(), self.fingerprint, self.config.preprocessing, self.tower.name)
         embedding = self.cache.get(key)
         if embedding is None:
-            embedding = encode_volume(volume, self.model, self.config.preprocessing, self.compute, progress)
+            embedding = encode_volume(volume, self.tower, self.config.preprocessing, progress)
             self.cache.put(key, embedding)
         return Study(self, volume, embedding)
 
@@ -143,6 +153,19 @@ class _Outcome:
     mask: CroppedMask | None
 
 
+@dataclass(frozen=True)
+class Stream:
+    """Answers that are still being worked out.
+
+    Attributes:
+        notes: what the user should know about them.
+        segments: one per prompt, in order; can be gone through once.
+    """
+
+    notes: tuple[str, ...]
+    segments: Iterator[Segment]
+
+
 class Study:
     """A scan whose image pass is done; asking it is cheap.
 
@@ -156,34 +179,59 @@ class Study:
         self.segmenter, self.volume, self.embedding = segmenter, volume, embedding
         self.seconds = embedding.seconds
 
-    def segment(self, prompts: PromptSet | Iterable[str], threshold: float | None = None) -> Segmentation:
+    def segment(
+        self, prompts: PromptSet | Iterable[str], threshold: float | Sequence[float | None] | None = None
+    ) -> Segmentation:
         """Answer prompts, one segment each, in their order.
 
         Args:
             prompts: parsed prompts or texts.
-            threshold: voxel probability above which a voxel belongs to a structure; the model's own, which can differ
-                between structures, if None.
+            threshold: voxel probability above which a voxel belongs to a structure, for all prompts or one for each;
+                None is the model's own, which can differ between structures.
 
         Raises:
-            InputError: a prompt is empty or the threshold is not between 0 and 1.
+            InputError: a prompt is empty, or a threshold is not between 0 and 1.
+        """
+        stream = self.stream(prompts, threshold)
+        return Segmentation(self.volume.geometry, tuple(stream.segments), self.volume, stream.notes)
+
+    def stream(
+        self, prompts: PromptSet | Iterable[str], threshold: float | Sequence[float | None] | None = None
+    ) -> Stream:
+        """Answer prompts as `segment` does, but hand the segments over as they are found.
+
+        Who does not keep them needs memory for the masks of a few prompts only, however many are asked.
+
+        Args:
+            prompts: as for `segment`.
+            threshold: as for `segment`.
+
+        Raises:
+            InputError: as for `segment`, before anything is answered.
         """
         prompt_set = prompts if isinstance(prompts, PromptSet) else PromptSet.parse(prompts)
-        if threshold is not None:
-            _check_threshold(threshold)
-        questions = [self.segmenter.questions.ask(prompt).with_threshold(threshold) for prompt in prompt_set]
-        notes = [
+        questions = [
+            self.segmenter.questions.ask(prompt).with_threshold(one)
+            for prompt, one in zip(prompt_set, _one_for_each(threshold, len(prompt_set)), strict=True)
+        ]
+        notes = (
             *self.volume.notes,
             *(f"{question.prompt.label}: {note}" for question in questions for note in question.notes),
-        ]
-        segments: list[Segment] = []
-        blanks = unanswered(prompt_set)
+        )
+        return Stream(notes, self._segments(unanswered(prompt_set), questions))
+
+    def _segments(self, blanks: Sequence[Segment], questions: Sequence[Question]) -> Iterator[Segment]:
+        done = 0
         for batch in _batches(questions):
             began = time.perf_counter()
-            for question, outcome in zip(batch, self._answer(batch), strict=True):
-                segments.append(self._complete(blanks[len(segments)], question, outcome))
+            segments = [
+                self._complete(blank, question, outcome)
+                for blank, question, outcome in zip(blanks[done:], batch, self._answer(batch), strict=False)
+            ]
             share = (time.perf_counter() - began) / len(batch)
-            segments[-len(batch) :] = [replace(segment, seconds=share) for segment in segments[-len(batch) :]]
-        return Segmentation(self.volume.geometry, tuple(segments), self.volume, tuple(notes))
+            done += len(batch)
+            while segments:
+                yield replace(segments.pop(0), seconds=share)
 
     def probabilities(self, prompt: str) -> np.ndarray:
         """Voxel probabilities of one prompt on the native grid, float32 (K, J, I); zero where it cannot be asked."""
@@ -282,6 +330,16 @@ def _batches(questions: Sequence[Question]) -> Iterator[list[Question]]:
         batch.append(question)
     if batch:
         yield batch
+
+
+def _one_for_each(threshold: float | Sequence[float | None] | None, count: int) -> Sequence[float | None]:
+    every = [threshold] * count if threshold is None or isinstance(threshold, int | float) else list(threshold)
+    if len(every) != count:
+        raise InputError(f"there are {len(every)} thresholds for {count} prompts", "give one for each, or one for all")
+    for one in every:
+        if one is not None:
+            _check_threshold(one)
+    return every
 
 
 def _check_threshold(threshold: float) -> None:

@@ -68,9 +68,7 @@ def test_blending_embeddings_equals_blending_logits() -> None:
     """The decision that the design rests on, through the real image pass with a random network."""
     segmenter = small_model.random_segmenter()
     volume = phantoms.volume_on(GRIDS["LPS"])
-    embedding = encode_volume(
-        volume, segmenter.model, segmenter.config.preprocessing, segmenter.compute, store_dtype=torch.float32
-    )
+    embedding = encode_volume(volume, segmenter.tower, segmenter.config.preprocessing, store_dtype=torch.float32)
     queries = segmenter.queries(wordings("left kidney", "liver", "spleen"))
     ours = study_logits(embedding, queries)
 
@@ -104,7 +102,7 @@ def test_half_precision_storage_keeps_the_masks() -> None:
     queries = segmenter.queries(wordings("liver", "spleen"))
     exact, stored = (
         study_logits(
-            encode_volume(volume, segmenter.model, segmenter.config.preprocessing, segmenter.compute, store_dtype=d),
+            encode_volume(volume, segmenter.tower, segmenter.config.preprocessing, store_dtype=d),
             queries,
         )
         for d in (torch.float32, torch.float16)
@@ -209,3 +207,34 @@ def test_what_was_learned_from_few_scans_says_so() -> None:
     notes = study.segment(["spleen", "liver"]).notes
     assert any(note.startswith("spleen: learned from 1 scan only") for note in notes)
     assert not any(note.startswith("liver") for note in notes)
+
+
+def test_every_prompt_can_have_its_own_threshold() -> None:
+    study = small_model.window_segmenter().encode(phantoms.volume_on(GRIDS["LPS"]))
+    low, own, high = study.segment(["liver", "liver", "liver"], [0.3, None, 0.9])
+    assert [low.threshold, high.threshold] == [0.3, 0.9]
+    for segment, threshold in ((low, 0.3), (own, None), (high, 0.9)):
+        alone = study.segment(["liver"], threshold).segments[0]
+        assert segment.threshold == alone.threshold
+        assert np.array_equal(segment.mask, alone.mask)
+    assert low.volume_ml > high.volume_ml
+
+
+@pytest.mark.parametrize("thresholds", [[0.5], [0.5, 0.5, 0.5], [], [0.5, 1.5], [0.5, float("nan")]])
+def test_wrong_lists_of_thresholds_are_refused(thresholds: list[float]) -> None:
+    study = small_model.window_segmenter().encode(phantoms.volume_on(GRIDS["LPS"]))
+    with pytest.raises(InputError, match="threshold"):
+        study.segment(["liver", "left kidney"], thresholds)
+
+
+def test_a_stream_gives_the_segments_of_segment_one_by_one() -> None:
+    study = small_model.window_segmenter().encode(phantoms.volume_on(GRIDS["LPS"]))
+    texts = ["liver", "left kidney", "spleen", "liver", "zxqv wvut"] * 4
+    whole_answer, stream = study.segment(texts), study.stream(texts)
+    assert stream.notes == whole_answer.notes
+    first = next(stream.segments)
+    for one, other in zip([first, *stream.segments], whole_answer, strict=True):
+        assert (one.id, one.prompt, one.found, one.colour) == (other.id, other.prompt, other.found, other.colour)
+        assert one.cropped is None or np.array_equal(one.mask, other.mask)
+    with pytest.raises(InputError):  # at once, not when the first segment is asked for
+        study.stream(["liver", " "])

@@ -1,0 +1,198 @@
+"""What runs the image tower: the network in torch, or the same network compiled for the CPU by OpenVINO."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import warnings
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from OpenVocabCTLib.errors import InputError
+from OpenVocabCTLib.inference.devices import Compute, cpu_is_fast_at_bf16
+from OpenVocabCTLib.inference.tiling import Index3
+from OpenVocabCTLib.models.openvocab import OpenVocabCT
+
+if TYPE_CHECKING:
+    import openvino
+
+Backend = Literal["auto", "torch", "openvino"]
+
+_log = logging.getLogger(__name__)
+
+
+class TileFeatures(NamedTuple):
+    """What the image tower makes of one tile, float32 on the CPU: voxel embedding (E, D, H, W), presence (E,)."""
+
+    embedding: Tensor
+    presence: Tensor
+
+
+class ImageTower(Protocol):
+    """Runs the image tower on one tile after the other.
+
+    Attributes:
+        name: identifies backend and number format, for reports and for the cache of embeddings.
+        channels: E of the voxel embedding.
+        stride: the sides of a tile are multiples of it.
+    """
+
+    name: str
+    channels: int
+    stride: int
+
+    def __call__(self, hu: Tensor, leftness: Tensor) -> TileFeatures:
+        """Encode a tile: (D, H, W) in HU, and (D, H, W) place left or right of the middle, both on the CPU."""
+
+
+class TorchTower:
+    """The network as it is, on any device.
+
+    Args:
+        model: in evaluation mode on ``compute.device``.
+        compute: device and number format.
+    """
+
+    def __init__(self, model: OpenVocabCT, compute: Compute) -> None:
+        self._model, self._compute = model, compute
+        self.name = f"torch {compute.device} {compute.dtype}"
+        self.channels, self.stride = model.embedding_channels, model.backbone.stride
+
+    def __call__(self, hu: Tensor, leftness: Tensor) -> TileFeatures:
+        """See ``ImageTower``."""
+        with torch.inference_mode(), self._compute.autocast():
+            features = self._model.encode_image(
+                hu[None].to(self._compute.device), leftness[None].to(self._compute.device)
+            )
+        return TileFeatures(features.embedding[0].float().cpu(), features.presence[0].float().cpu())
+
+
+class OpenVinoTower:
+    """The same network, compiled for this CPU; three times as fast as torch (Testing/benchmarks/image_pass.py).
+
+    Args:
+        model: fp32 network in evaluation mode on the CPU.
+        dtype: number format of the convolutions; float32, or bfloat16 on CPUs with instructions for it.
+
+    Raises:
+        ImportError: OpenVINO is not installed or does not load.
+        RuntimeError: OpenVINO cannot convert the network.
+    """
+
+    def __init__(self, model: OpenVocabCT, dtype: torch.dtype) -> None:
+        self._openvino = _import_openvino()
+        self._precision = {torch.float32: "f32", torch.bfloat16: "bf16"}[dtype]
+        self.name = f"openvino {self._precision}"
+        self.channels, self.stride = model.embedding_channels, model.backbone.stride
+        self._graph = _convert(model)
+        self._compiled: tuple[Index3, Any] | None = None
+        # An inference request has one set of buffers.
+        self._lock = threading.Lock()
+
+    def __call__(self, hu: Tensor, leftness: Tensor) -> TileFeatures:
+        """See ``ImageTower``."""
+        with self._lock:
+            request = self._request((hu.shape[0], hu.shape[1], hu.shape[2]))
+            result = request.infer([part[None].float().contiguous().numpy() for part in (hu, leftness)])
+            # Copies: the request writes its next result into the same buffers.
+            embedding, presence = (torch.from_numpy(result[index].copy())[0] for index in range(2))
+        return TileFeatures(embedding, presence)
+
+    def _request(self, shape: Index3) -> Any:
+        """Inference request for tiles of one shape; only the last one is kept, all tiles of a scan have one shape."""
+        if self._compiled is None or self._compiled[0] != shape:
+            self._compiled = None
+            self._graph.reshape({index: [1, *shape] for index in range(2)})
+            compiled = self._openvino.Core().compile_model(
+                self._graph,
+                "CPU",
+                {
+                    "PERFORMANCE_HINT": "LATENCY",
+                    "INFERENCE_PRECISION_HINT": self._precision,
+                    "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                },
+            )
+            self._compiled = (shape, compiled.create_infer_request())
+        return self._compiled[1]
+
+
+def choose_tower(model: OpenVocabCT, compute: Compute, backend: Backend = "auto") -> ImageTower:
+    """Pick what runs the image tower.
+
+    Args:
+        model: in evaluation mode on ``compute.device``.
+        compute: device and number format.
+        backend: "auto" is OpenVINO on the CPU where it is installed and works, torch otherwise.
+
+    Raises:
+        InputError: "openvino" was asked for but cannot be used.
+    """
+    possible = compute.device.type == "cpu" and _openvino_can(compute.dtype) and find_spec("openvino") is not None
+    if backend == "torch" or (backend == "auto" and not possible):
+        return TorchTower(model, compute)
+    if not possible:
+        raise InputError("OpenVINO is not installed, or not for this device", "choose the backend auto or torch")
+    try:
+        return OpenVinoTower(model, compute.dtype)
+    except (ImportError, RuntimeError) as error:
+        if backend == "openvino":
+            raise InputError(f"OpenVINO does not work here ({error})", "choose the backend auto or torch") from error
+        _log.warning("OpenVINO does not work here (%s): the network runs in torch, which is slower", error)
+        return TorchTower(model, compute)
+
+
+def _openvino_can(dtype: torch.dtype) -> bool:
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and cpu_is_fast_at_bf16())
+
+
+def _import_openvino() -> Any:
+    """Import OpenVINO without its telemetry, which reports to a server as soon as it is imported."""
+    if "openvino" not in sys.modules:
+        # With None as its module, importing openvino_telemetry fails, and OpenVINO goes on with its own stub.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+    import openvino.frontend
+
+    return openvino
+
+
+class _TileNetwork(nn.Module):
+    """The part of the network that runs per tile, with tensors in and out."""
+
+    def __init__(self, model: OpenVocabCT) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, hu: Tensor, leftness: Tensor) -> tuple[Tensor, Tensor]:
+        """(1, D, H, W) twice -> (1, E, D, H, W), (1, E)."""
+        features = self.model.encode_image(hu, leftness)
+        return features.embedding, features.presence
+
+
+def _convert(model: OpenVocabCT) -> openvino.Model:
+    """Trace the network and convert the trace; the graph takes tiles of any shape.
+
+    ``openvino.convert_model`` does the same with the telemetry in between.
+    """
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    stride = model.backbone.stride
+    # Three different sides, so that a side that is mistaken for a constant or for another shows.
+    example = torch.zeros(1, stride, 2 * stride, 3 * stride)
+    with torch.no_grad(), warnings.catch_warnings():
+        # Branches on shapes that no tile has, and the deprecation of TorchScript, which OpenVINO's converter reads.
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(_TileNetwork(model).eval(), (example, example), check_trace=False)
+        decoder = TorchScriptPythonDecoder(traced)
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    # The frontend holds no reference to the decoder: it has to live until the conversion is done.
+    graph = frontend.convert(frontend.load(decoder))
+    for parameter in graph.get_parameters():
+        parameter.set_element_type(_import_openvino().Type.f32)
+    graph.validate_nodes_and_infer_types()
+    return graph
