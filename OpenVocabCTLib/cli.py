@@ -21,6 +21,7 @@ from OpenVocabCTLib.commands.failures import as_user_error, usage_error
 from OpenVocabCTLib.commands.models import models
 from OpenVocabCTLib.commands.prompts import prompts
 from OpenVocabCTLib.commands.segment import segment
+from OpenVocabCTLib.commands.serve import serve
 from OpenVocabCTLib.commands.services import Services
 from OpenVocabCTLib.commands.terminal import one_line, tolerate_any_character
 from OpenVocabCTLib.errors import Cancelled, OpenVocabCTError
@@ -77,6 +78,7 @@ app.command()(segment)
 app.command()(prompts)
 app.add_typer(models, name="models")
 app.command()(demo)
+app.command()(serve)
 app.command()(doctor)
 
 

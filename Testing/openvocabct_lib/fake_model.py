@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import SimpleITK as sitk
 
 from OpenVocabCTLib.commands.services import LoadedModel, Services
 from OpenVocabCTLib.errors import Cancelled
-from OpenVocabCTLib.output import CroppedMask, Segmentation, unanswered
+from OpenVocabCTLib.output import CroppedMask, Segment, Segmentation, unanswered
 from OpenVocabCTLib.prompts import PromptSet
 from OpenVocabCTLib.volume import CTVolume
 from Testing.openvocabct_lib.ct_phantoms import ct_phantom
@@ -29,6 +30,9 @@ HU_RANGES = {"body": (-300, 3000), "bones": (300, 3000), "left_lung": (-930, -50
 
 
 class FakeSegmenter:
+    def __init__(self) -> None:
+        self.cache = SimpleNamespace(max_bytes=1)
+
     def encode(self, volume: CTVolume, progress: Callable[[int, int], bool] | None = None) -> FakeStudy:
         for done in range(TILES + 1):
             if progress is not None and not progress(done, TILES):
@@ -43,9 +47,18 @@ class FakeStudy:
     def __init__(self, volume: CTVolume) -> None:
         self.volume = volume
 
-    def segment(self, prompts: PromptSet, threshold: float | None = None) -> Segmentation:
-        segments = []
-        for blank, prompt in zip(unanswered(prompts), prompts, strict=True):
+        self.embedding = SimpleNamespace(bytes=1000)
+
+    def segment(self, prompts: PromptSet, threshold: float | Sequence[float | None] | None = None) -> Segmentation:
+        stream = self.stream(prompts, threshold)
+        return Segmentation(self.volume.geometry, tuple(stream.segments), self.volume, stream.notes)
+
+    def stream(self, prompts: PromptSet, threshold: float | Sequence[float | None] | None = None) -> SimpleNamespace:
+        thresholds = threshold if isinstance(threshold, Sequence) else [threshold] * len(prompts)
+        return SimpleNamespace(notes=("a note",), segments=self._segments(prompts, thresholds))
+
+    def _segments(self, prompts: PromptSet, thresholds: Sequence[float | None]) -> Iterator[Segment]:
+        for blank, prompt, threshold in zip(unanswered(prompts), prompts, thresholds, strict=True):
             mask = CroppedMask.from_full(self.probabilities(prompt.text) > 0.5)
             answered = replace(blank, reason="not in this scan", presence=0.125, threshold=threshold or 0.5)
             if mask.count:
@@ -54,8 +67,7 @@ class FakeStudy:
                 answered = replace(
                     answered, found=True, reason="", presence=0.875, volume_ml=volume_ml, mean_hu=hu, cropped=mask
                 )
-            segments.append(answered)
-        return Segmentation(self.volume.geometry, tuple(segments), self.volume, ("a note",))
+            yield answered
 
     def probabilities(self, prompt: str) -> np.ndarray:
         concept = PromptSet.parse([prompt])[0].concept

@@ -53,6 +53,25 @@ def test_only_the_queries_of_known_concepts_change(finished_run: Path, refitted:
     assert changed == [QUERIES]
 
 
+def test_only_named_concepts_get_their_new_query(
+    finished_run: Path, refitted: Path, store: CaseStore, tmp_path: Path, encoder: HashEncoder
+) -> None:
+    some, last = tmp_path / "some.ckpt", finished_run / "last.ckpt"
+    only = ["spinal_cord"]
+    refit(last, store.root, some, SAMPLING, patches=3, epochs=6, learning_rate=2e-2, only=only)
+    before, after, every = (load_checkpoint(path) for path in (last, some, refitted))
+    row = before.config.architecture.concepts.index("spinal_cord")
+    expected = before.weights[QUERIES].clone()
+    expected[row] = every.weights[QUERIES][row]
+    assert not torch.equal(expected, before.weights[QUERIES])
+    assert torch.equal(after.weights[QUERIES], expected)
+
+
+def test_a_concept_without_a_query(finished_run: Path, store: CaseStore, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no query for 'liver_segment_2'"):
+        refit(finished_run / "last.ckpt", store.root, tmp_path / "x.ckpt", SAMPLING, only=["liver_segment_2"])
+
+
 def test_the_queries_answer_better(finished_run: Path, refitted: Path) -> None:
     assert loss(refitted) < 0.9 * loss(finished_run / "last.ckpt")
 

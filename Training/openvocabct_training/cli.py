@@ -45,7 +45,8 @@ def refit(options: argparse.Namespace) -> None:
     from openvocabct_training.refit import read_sampling
     from openvocabct_training.refit import refit as run
 
-    run(options.checkpoint, options.store, options.output, read_sampling(options.config), options.patches)
+    sampling = read_sampling(options.config)
+    run(options.checkpoint, options.store, options.output, sampling, options.patches, only=options.only)
     print(options.output)
 
 
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     step.add_argument("--store", type=Path, default=Path("runs/store"), help="store of that run (%(default)s)")
     step.add_argument("--output", type=Path, required=True, help="checkpoint to write")
     step.add_argument("--patches", type=int, default=80, help="training patches (%(default)s)")
+    step.add_argument("--only", nargs="+", default=(), metavar="CONCEPT", help="keep the new queries of these only")
     step.set_defaults(run=refit)
 
     step = commands.add_parser("export", help="checkpoint to a model folder")

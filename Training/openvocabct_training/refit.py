@@ -7,6 +7,7 @@ needs seconds a step where training needs minutes: it takes out what is left of 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,8 +99,11 @@ def refit(
     epochs: int = 4,
     learning_rate: float = 5e-3,
     seed: int = 0,
+    only: Sequence[str] = (),
 ) -> None:
     """Write a checkpoint like ``checkpoint`` with refitted concept queries.
+
+    Not every concept gains: compare both checkpoints on training patients, and keep what is better with ``only``.
 
     Args:
         checkpoint: of a run; its averaged weights are used.
@@ -110,14 +114,18 @@ def refit(
         epochs: passes over them.
         learning_rate: of Adam.
         seed: of the choice of patches and their order.
+        only: concepts that get their new query; all if empty.
 
     Raises:
-        InputError: the network has no concept queries.
+        InputError: the network has no concept queries, or none for a concept of ``only``.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     network = load_checkpoint(checkpoint)
     if not network.config.architecture.concepts:
         raise InputError(f"{checkpoint} has no concept queries", "train with model.architecture.concepts")
+    for concept in only:
+        if concept not in network.config.architecture.concepts:
+            raise InputError(f"{checkpoint} has no query for {concept!r}", "see model.architecture.concepts")
     torch.manual_seed(seed)
     model = OpenVocabCT(network.config.architecture, network.config.preprocessing).eval()
     model.load_state_dict(dict(network.weights))
@@ -138,7 +146,8 @@ def refit(
     fit_queries(model, encode_patches(model, dataset, patches), epochs, learning_rate)
     # weights_only: nothing but tensors and plain containers is read.
     content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    content["state_dict"][_PARAMETER] = model.concept_queries.detach()
+    rows = [model.concept_index(concept) for concept in only or model.concepts]
+    content["state_dict"][_PARAMETER][rows] = model.concept_queries.detach()[rows]
     kept = ("state_dict", "hyper_parameters", PatchDataModule.__qualname__)
     with replacing(output) as temporary:
         torch.save({key: content[key] for key in kept if key in content}, temporary)

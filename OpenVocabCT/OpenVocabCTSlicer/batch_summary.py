@@ -1,0 +1,113 @@
+"""The table of a batch: one row per CT and prompt, complete after every CT."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+from OpenVocabCTLib.errors import InputError
+from OpenVocabCTLib.output.atomic import replacing
+from OpenVocabCTLib.output.segmentation import Segment
+
+FILE_NAME = "summary.csv"
+COLUMNS = (
+    "input",
+    "output",
+    "status",
+    "prompt",
+    "name",
+    "code_scheme",
+    "code_value",
+    "found",
+    "reason",
+    "volume_ml",
+    "mean_hu",
+    "presence",
+    "threshold",
+    "settings",
+)
+DONE, FAILED = "done", "failed"
+Row = dict[str, str]
+
+# What makes a spreadsheet take a text for a formula.
+_FORMULA_STARTS = ("=", "+", "-", "@")
+
+
+class Summary:
+    """The rows so far, by the name of the CT.
+
+    Args:
+        path: the CSV file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._rows: dict[str, list[Row]] = {}
+
+    def load(self) -> None:
+        """Read the table of an earlier run, where there is one.
+
+        Raises:
+            InputError: the file is there and cannot be read, or is another table.
+        """
+        if not self.path.exists():
+            return
+        try:
+            with self.path.open(encoding="utf-8", newline="") as file:
+                reader = csv.DictReader(file)
+                if tuple(reader.fieldnames or ()) != COLUMNS:
+                    raise ValueError("columns")
+                for row in reader:
+                    self._rows.setdefault(row["input"], []).append({name: row[name] or "" for name in COLUMNS})
+        except (OSError, ValueError, csv.Error) as error:
+            raise InputError(
+                f"{self.path.name} of the earlier run cannot be read", "move it away, or run without --resume"
+            ) from error
+
+    def is_done(self, name: str, settings: str) -> bool:
+        """Say whether a CT was finished with the same settings."""
+        rows = self._rows.get(_text(name), [])
+        return bool(rows) and all(row["status"] == DONE and row["settings"] == settings for row in rows)
+
+    def add_done(self, name: str, output: str, settings: str, answers: Iterable[Segment]) -> None:
+        """Note the answers for a CT, and write the file."""
+        common = {"input": _text(name), "output": _text(output), "status": DONE, "settings": settings}
+        self._put(name, [common | _answer(answer) for answer in answers])
+
+    def add_failed(self, name: str, reason: str) -> None:
+        """Note why there is nothing for a CT, and write the file."""
+        self._put(name, [{"input": _text(name), "status": FAILED, "reason": _text(reason)}])
+
+    def _put(self, name: str, rows: list[Row]) -> None:
+        self._rows[_text(name)] = rows
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
+        for group in self._rows.values():
+            writer.writerows(group)
+        with replacing(self.path) as temporary:
+            temporary.write_bytes(text.getvalue().encode("utf-8", "replace"))
+
+
+def _answer(answer: Segment) -> Row:
+    row = {
+        "prompt": _text(answer.prompt),
+        "name": _text(answer.name),
+        "found": "true" if answer.found else "false",
+        "reason": _text(answer.reason),
+        "volume_ml": f"{answer.volume_ml:.6g}" if answer.found else "",
+        "mean_hu": f"{answer.mean_hu:.6g}" if answer.found and answer.mean_hu is not None else "",
+        "presence": f"{answer.presence:.6g}",
+        "threshold": f"{answer.threshold:.6g}",
+    }
+    if answer.terminology is not None:
+        row |= {"code_scheme": answer.terminology.type.scheme, "code_value": answer.terminology.type.value}
+    return row
+
+
+def _text(value: str) -> str:
+    """Return a text on one line; one that a spreadsheet would run is quoted with an apostrophe."""
+    line = " ".join(value.split())
+    return f"'{line}" if line.startswith(_FORMULA_STARTS) else line

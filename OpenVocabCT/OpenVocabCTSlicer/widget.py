@@ -1,0 +1,248 @@
+"""The module's panel: what happens when the user types, runs, stops, moves a slider.
+
+Qt only: the work is done by the logic and the worker, in Steps that a timer drives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from OpenVocabCTLib.errors import Cancelled, InputError, OpenVocabCTError
+from OpenVocabCTSlicer.advanced import AdvancedSection
+from OpenVocabCTSlicer.install_flow import InstallFlow
+from OpenVocabCTSlicer.logic import Request, ResultRow
+from OpenVocabCTSlicer.panel_view import PanelView
+from OpenVocabCTSlicer.progress_view import MessageView, ProgressView
+from OpenVocabCTSlicer.prompt_box import PromptBox
+from OpenVocabCTSlicer.prompts_text import split_prompts
+from OpenVocabCTSlicer.result_table import ResultTable
+from OpenVocabCTSlicer.strings import _
+from OpenVocabCTSlicer.task_runner import TaskRunner, sentence
+from OpenVocabCTSlicer.threshold_queue import ThresholdQueue
+from OpenVocabCTSlicer.tools import Tools
+
+
+class Panel:
+    """The panel.
+
+    Args:
+        ui: the widgets of OpenVocabCT.ui by name.
+        tools: everything the panel works with.
+        parameter_node: returns the node that keeps the parameters in the scene.
+    """
+
+    def __init__(self, ui: Any, tools: Tools, parameter_node: Callable[[], Any]) -> None:
+        self._ui = ui
+        self._tools = tools
+        self._request: Request | None = None
+        self._error: Exception | None = None
+        self.runner = TaskRunner(ui.applyButton)
+        self.thresholds = ThresholdQueue(ui.resultTable, tools.logic, self._on_new_row, self._on_error)
+        self.progress = ProgressView(ui.progressPanel, ui.progressBar, ui.progressLabel)
+        self.message = MessageView(ui.messagePanel, ui.messageLabel, ui.copyReportButton)
+        self.table = ResultTable(ui.resultTable, self._on_threshold, self._on_row_selected)
+        self.prompts = PromptBox(
+            ui.promptEdit, ui.historyButton, ui.favouritesButton, tools.history, tools.favourites, self._on_shortcut
+        )
+        self.install = InstallFlow(tools.installer, tools.dialogs, self.runner, self.progress.show)
+        self.advanced = AdvancedSection(
+            ui,
+            tools.settings,
+            tools.session,
+            tools.is_running,
+            tools.dialogs,
+            tools.server_changed,
+            self._on_install_from,
+        )
+        self.view = PanelView(ui, tools, parameter_node, self.table, self.prompts)
+        self.view.set_scene(tools.scene)
+        self._connections = [
+            (ui.applyButton, "clicked()", self.on_apply),
+            (ui.promptEdit, "textChanged()", self._on_edited),
+            (ui.volumeSelector, "currentNodeChanged(vtkMRMLNode*)", self._on_node_changed),
+            (ui.segmentationSelector, "currentNodeChanged(vtkMRMLNode*)", self._on_node_changed),
+            (ui.copyReportButton, "clicked()", self._on_copy_report),
+            (ui.copyTableButton, "clicked()", self._on_copy_table),
+            (ui.undoButton, "clicked()", self._on_undo),
+        ]
+        for widget, signal, slot in self._connections:
+            widget.connect(signal, slot)
+        self.load_parameters()
+
+    # What the module widget calls
+
+    def enter(self) -> None:
+        """The user opened the module: show the scene's parameters and fetch the phrases to offer."""
+        self.load_parameters()
+        if self._ui.volumeSelector.currentNode() is None:
+            self._ui.volumeSelector.setCurrentNode(self._tools.default_volume())
+        self.advanced.show_packages(self.install.summary())
+        self.prompts.load_vocabulary(self._tools.vocabulary, self._tools.log)
+
+    def scene_closes(self) -> None:
+        """Stop at once: the nodes are about to go."""
+        self.runner.close()
+        self.thresholds.close()
+        self._request = None
+        self._show_idle()
+        self.message.clear()
+
+    def load_parameters(self, *_observed: Any) -> None:
+        """Show what the parameter node says."""
+        self.view.load()
+        self._show_idle()
+
+    def dispose(self) -> None:
+        """Stop and disconnect everything."""
+        for part in (self.runner, self.thresholds, self.prompts, self.table, self.advanced):
+            part.dispose()
+        for widget, signal, slot in self._connections:
+            widget.disconnect(signal, slot)
+        self._connections = []
+        self.view.set_scene(None)
+
+    # Running
+
+    def on_apply(self) -> None:
+        """Run, or stop what runs."""
+        if self.runner.running:
+            self.view.show_stopping()
+            self.runner.cancel()
+            return
+        self.message.clear()
+        self._error = None
+        try:
+            request = self._read_request()
+        except InputError as error:
+            self._on_error(error)
+            return
+        self.prompts.completion.hide()
+        if self._tools.settings.remote:
+            self._run(request)
+        else:
+            self._begin(_("Checking the packages"))
+            self.install.ensure(lambda: self._run(request), self._on_error)
+            self._show_idle()
+
+    def _read_request(self) -> Request:
+        volume = self._ui.volumeSelector.currentNode()
+        if volume is None:
+            raise InputError(_("no CT is chosen"), _("load a CT and choose it above"))
+        prompts = split_prompts(self.prompts.text)
+        if not prompts:
+            raise InputError(_("there is no prompt"), _("type a structure, as left kidney"))
+        settings = self._tools.settings
+        return Request(
+            volume, self._ui.segmentationSelector.currentNode(), prompts, model=settings.model, device=settings.device
+        )
+
+    def _run(self, request: Request) -> None:
+        # An answer that is still under way would be written after the new one.
+        self.thresholds.close()
+        self._request = request
+        self.prompts.remember()
+        self._begin(_("Starting"))
+        try:
+            steps = self._tools.logic().segment(request)
+        except OpenVocabCTError as error:
+            self._on_error(error)
+            return
+        self.runner.start(steps, self._on_results, self._on_error, self.progress.show)
+
+    def _on_results(self, results: Any) -> None:
+        assert self._request is not None
+        # Sliders answer for the segmentation that was written to, which may be new.
+        self._request = replace(self._request, segmentation=results.segmentation)
+        self.table.show(results.rows)
+        self._ui.segmentationSelector.setCurrentNode(results.segmentation)
+        self._ui.resultsSection.collapsed = False
+        self.view.save()
+        self._show_idle()
+        self.prompts.load_vocabulary(self._tools.vocabulary, self._tools.log)
+        missing = sum(not row.found for row in results.rows)
+        notes = list(results.notes)
+        if missing:
+            notes.append(_("{missing} of {count} not found").format(missing=missing, count=len(results.rows)))
+        self.message.say("\n".join(notes))
+
+    def _on_error(self, error: Exception) -> None:
+        self._show_idle()
+        if isinstance(error, Cancelled):
+            self.message.say(sentence(error))
+            return
+        self._error = error
+        self.message.complain(sentence(error))
+
+    # Thresholds
+
+    def _on_threshold(self, prompt: str, threshold: float) -> None:
+        if self._request is None:
+            self.message.say(_("the CT was read in another session: press Apply, then move the slider"))
+            return
+        self.thresholds.ask(self._request, prompt, threshold)
+
+    def _on_new_row(self, row: ResultRow) -> None:
+        self.table.update_row(row)
+        self.view.save()
+        self._show_idle()
+
+    # Smaller things
+
+    def _on_shortcut(self) -> None:
+        if self._ui.applyButton.enabled and not self.runner.running:
+            self.on_apply()
+
+    def _on_edited(self) -> None:
+        self.view.save()
+        self._show_idle()
+
+    def _on_node_changed(self, _node: Any) -> None:
+        self._ui.show3DButton.setSegmentationNode(self._ui.segmentationSelector.currentNode())
+        self.view.save()
+        self._show_idle()
+
+    def _on_row_selected(self, row: ResultRow) -> None:
+        if row.segment_id and self._request is not None:
+            self._tools.show_segment(self._request.segmentation, row.segment_id)
+
+    def _on_undo(self) -> None:
+        node = self._ui.segmentationSelector.currentNode()
+        if not self.runner.running and self._tools.logic().undo.restore(node):
+            self.table.show(())
+            self.view.save()
+            self.message.say(_("the last run was taken back"))
+        self._show_idle()
+
+    def _on_copy_table(self) -> None:
+        self._tools.copy(self.table.text())
+
+    def _on_copy_report(self) -> None:
+        self._tools.copy(self._tools.report(self._error, self.install.summary()))
+
+    def _on_install_from(self, folder: str) -> None:
+        if self.runner.running:
+            return
+        self._begin(_("Installing the packages"))
+        self.install.ensure(self._on_installed, self._on_error, wheel_folder=Path(folder))
+        self._show_idle()
+
+    def _on_installed(self) -> None:
+        self._show_idle()
+        self.advanced.show_packages(self.install.summary())
+        self.message.say(_("the packages are complete"))
+
+    def _begin(self, text: str) -> None:
+        self.progress.begin(text)
+        self.view.show_busy()
+        self.advanced.set_enabled(False)
+
+    def _show_idle(self) -> None:
+        """Show that nothing goes on, unless something does."""
+        if self.runner.running:
+            return
+        self.progress.hide()
+        self.view.show_idle()
+        self.advanced.set_enabled(True)

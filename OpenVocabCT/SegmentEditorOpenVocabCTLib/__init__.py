@@ -1,0 +1,1 @@
+"""The Segment Editor effect; Slicer loads SegmentEditorEffect.py by its path."""

@@ -1,0 +1,59 @@
+"""``openvocabct serve``: keep a model ready for 3D Slicer and other clients."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from OpenVocabCTLib.commands.options import DeviceOption, ModelOption, check_device
+from OpenVocabCTLib.commands.services import services_of
+
+
+def serve(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0 takes any that is free.")] = 0,
+    announce: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write address, and token if made here, to this private file.")
+    ] = None,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+    max_upload_gb: Annotated[float, typer.Option(min=0.001, metavar="GB", help="Largest CT accepted.")] = 4.0,
+    max_studies: Annotated[int, typer.Option(min=1, metavar="N", help="CTs kept in memory.")] = 4,
+    idle_minutes: Annotated[
+        float, typer.Option(min=0.0, metavar="MIN", help="Free all memory after so long without a request; 0: never.")
+    ] = 30.0,
+    watch_stdin: Annotated[bool, typer.Option("--watch-stdin", help="End when standard input does.")] = False,
+) -> None:
+    """Keep a model ready and answer over HTTP, on this machine only unless told otherwise.
+
+    Clients must send the token of the environment variable OPENVOCABCT_TOKEN; where that is not set, one is made and
+    written to the file of --announce. To reach it from another machine use an SSH tunnel.
+    """
+    from OpenVocabCTLib.worker.protocol import TOKEN_VARIABLE
+    from OpenVocabCTLib.worker.serving import ServeOptions
+    from OpenVocabCTLib.worker.serving import serve as run_server
+    from OpenVocabCTLib.worker.studies import GIGABYTE, Limits
+
+    check_device(device)
+    upload = int(max_upload_gb * GIGABYTE)
+    options = ServeOptions(
+        host=host,
+        port=port,
+        announce=announce,
+        model=model,
+        device=device,
+        limits=Limits(upload, max_studies, 2 * upload),
+        idle_seconds=idle_minutes * 60,
+        watch_stdin=watch_stdin,
+        token=os.environ.pop(TOKEN_VARIABLE, None) or None,  # not for programs that this one starts
+    )
+    if not run_server(options, services_of(context).load_model, lambda line: typer.echo(line, err=True)):
+        # A tile of the network cannot be interrupted, and taking the interpreter down under it crashes.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
