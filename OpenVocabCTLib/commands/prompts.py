@@ -24,16 +24,17 @@ def prompts(
 ) -> None:
     """Show how texts are understood.
 
-    Structure, side, code, and what the model knows of it. trained: it was trained on all of it; related: on a part of
-    it, on its other side, or on a group it belongs to; untested: on none of these.
+    Structure, side, code, and what the model knows of it. trained: it learned all of it, from enough scans; related: a
+    part of it, its other side, or a group it belongs to; untested: none of these.
     """
     from OpenVocabCTLib.models.checkpoints import read_config, resolve
+    from OpenVocabCTLib.models.config import answered_concepts
     from OpenVocabCTLib.prompts import PromptSet, Vocabulary
 
     parsed = PromptSet.parse(texts)
     vocabulary = Vocabulary.load()
     folder = resolve(model)
-    trained = read_config(folder).get("concepts", {})
+    trained = answered_concepts(read_config(folder))
     records = [prompt_record(prompt, vocabulary, trained) for prompt in parsed]
     if as_json:
         print_json({"model": folder.resolve().name, "prompts": records})

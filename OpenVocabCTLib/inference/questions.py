@@ -120,16 +120,28 @@ class QuestionMaker:
 
     def _known(self, prompt: Prompt, concept: Concept) -> Question:
         leaves: Sequence[Concept] = (concept,) if concept.id in self.trained else self.vocabulary.leaves(concept)
-        trained = [leaf for leaf in leaves if leaf.id in self.trained]
-        if not trained:
+        seen = [leaf for leaf in leaves if leaf.id in self.trained]
+        if not seen:
             return Question(prompt, (), f"this model was not trained on {concept.name}")
+        trained = [leaf for leaf in seen if self.is_answered(leaf)]
+        if not trained:
+            return Question(prompt, (), self._too_few(concept.name, seen))
         notes = []
         if len(trained) < len(leaves):
             notes.append(f"only {', '.join(leaf.name for leaf in trained)}, which the model was trained on")
         scans = min(self.trained[leaf.id] for leaf in trained)
         if scans < _FEW_SCANS:
-            notes.append(f"learned from {scans} scan{'s' if scans > 1 else ''} only, check the result")
+            notes.append(f"learned from {_scans(scans)} only, check the result")
         return Question(prompt, tuple(self._part(leaf) for leaf in trained), note="; ".join(notes))
+
+    def is_answered(self, concept: Concept) -> bool:
+        """Whether enough training scans showed a concept that the model was trained on."""
+        return self.trained[concept.id] >= self.decision.minimum_scans
+
+    def _too_few(self, name: str, seen: Sequence[Concept]) -> str:
+        """Why nothing is asked: a structure seen in one patient is found in all sorts of places in another."""
+        scans = max(self.trained[concept.id] for concept in seen)
+        return f"this model has seen {name} in {_scans(scans)} only, too few to answer"
 
     def _part(self, concept: Concept) -> Part:
         rival = self.vocabulary.get(concept.mirror) if concept.mirror in self.trained and concept.mirror else None
@@ -147,10 +159,16 @@ class QuestionMaker:
         best = int(np.argmax(similarity))
         if similarity[best] < self.decision.text_similarity:
             return Question(prompt, (), "names no structure that this model knows")
-        nearest = self._phrases[best][1].name
-        note = f"read as free text, nearest to {nearest} (similarity {similarity[best]:.2f}): check the result"
+        nearest = self._phrases[best][1]
+        if not self.is_answered(nearest):
+            return Question(prompt, (), self._too_few(nearest.name, [nearest]))
+        note = f"read as free text, nearest to {nearest.name} (similarity {similarity[best]:.2f}): check the result"
         part = Part(Wording(text, _side_of(text)), None, self.decision.threshold, self.decision.presence_threshold)
         return Question(prompt, (part,), note=note)
+
+
+def _scans(number: int) -> str:
+    return f"{number} scan{'s' if number > 1 else ''}"
 
 
 def _wording(concept: Concept) -> Wording:

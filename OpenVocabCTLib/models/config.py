@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -53,6 +54,7 @@ class DecisionConfig:
         text_similarity: cosine similarity that free text must reach with the nearest trained phrase to be answered.
         concept_thresholds: voxel thresholds of single concepts, by concept id.
         concept_presence_thresholds: presence thresholds of single concepts, by concept id.
+        minimum_scans: training scans that must have shown a structure before the model may answer for it.
     """
 
     threshold: float = 0.5
@@ -61,6 +63,7 @@ class DecisionConfig:
     text_similarity: float = 0.6
     concept_thresholds: dict[str, float] = field(default_factory=dict)
     concept_presence_thresholds: dict[str, float] = field(default_factory=dict)
+    minimum_scans: int = 1
 
 
 @dataclass(frozen=True)
@@ -92,3 +95,9 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """The JSON form of this configuration."""
         return asdict(self)
+
+
+def answered_concepts(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Concepts of a parsed ``config.json`` that the model may answer for, with what it says of them."""
+    minimum = raw.get("decision", {}).get("minimum_scans", DecisionConfig.minimum_scans)
+    return {concept: facts for concept, facts in raw.get("concepts", {}).items() if facts.get("cases", 0) >= minimum}

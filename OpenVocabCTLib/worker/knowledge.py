@@ -48,9 +48,9 @@ def prompts_report(texts: Sequence[str], model: str | None) -> dict[str, Any]:
 
 def _trained(model: str | None) -> dict[str, Any]:
     from OpenVocabCTLib.models.checkpoints import read_config, resolve
+    from OpenVocabCTLib.models.config import answered_concepts
 
-    trained: dict[str, Any] = read_config(resolve(model)).get("concepts", {})
-    return trained
+    return answered_concepts(read_config(resolve(model)))
 
 
 @lru_cache(maxsize=4)

@@ -21,7 +21,7 @@ from OpenVocabCTLib import CTVolume, Segmenter
 from OpenVocabCTLib.commands.sample import Sample
 from OpenVocabCTLib.inference.embedding import EmbeddingCache
 
-FIRST, SECOND = "left lung", ("right lung", "spinal cord", "bones", "aorta", "body")
+FIRST, SECOND = "left lung", ("right lung", "spinal cord", "bones", "adipose tissue", "body")
 REACH_SECOND, REACH_HUNDRED = 0.02, 1.3
 
 
@@ -37,7 +37,9 @@ def measure(path: Path, segmenter: Segmenter) -> dict[str, Any]:
         began = time.perf_counter()
         study.segment([prompt])
         seconds.append(time.perf_counter() - began)
-    concepts = [concept.name for concept in segmenter.questions.vocabulary if concept.id in segmenter.questions.trained]
+    questions = segmenter.questions
+    trained = (concept for concept in questions.vocabulary if concept.id in questions.trained)
+    concepts = [concept.name for concept in trained if questions.is_answered(concept)]
     hundred = (concepts * (100 // len(concepts) + 1))[:100]
     began = time.perf_counter()
     study.segment(hundred)

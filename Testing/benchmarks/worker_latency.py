@@ -25,7 +25,7 @@ from OpenVocabCTLib.worker.protocol import PromptRequest, VolumeHeader
 from OpenVocabCTLib.worker.session import Session
 from OpenVocabCTLib.worker.steps import Progress, run
 
-FIRST, FURTHER = "left lung", ("right lung", "spinal cord", "ribs", "aorta", "heart")
+FIRST, FURTHER = "left lung", ("right lung", "spinal cord", "bones", "adipose tissue", "body")
 REACH_FIRST_SECONDS, REACH_FURTHER_SECONDS = 10.0, 0.3
 LIBRARY_FOLDER = Path(__file__).resolve().parents[2]
 

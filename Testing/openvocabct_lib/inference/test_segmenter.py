@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,9 @@ from OpenVocabCTLib.inference.midline import leftness, midline
 from OpenVocabCTLib.inference.questions import Wording
 from OpenVocabCTLib.inference.tiling import blending_weight, padded_size, tile_regions, tile_size
 from OpenVocabCTLib.models.heads import voxel_logits
+from OpenVocabCTLib.prompts import PromptSet
 from OpenVocabCTLib.prompts.vocabulary import Side
+from OpenVocabCTLib.text.bank import EmbeddingBank
 from Testing.openvocabct_lib.inference import phantoms, small_model
 
 GRIDS = {
@@ -207,6 +211,28 @@ def test_what_was_learned_from_few_scans_says_so() -> None:
     notes = study.segment(["spleen", "liver"]).notes
     assert any(note.startswith("spleen: learned from 1 scan only") for note in notes)
     assert not any(note.startswith("liver") for note in notes)
+
+
+def test_what_too_few_scans_showed_is_not_answered() -> None:
+    segmenter = small_model.window_segmenter()
+    segmenter.questions.decision = replace(segmenter.questions.decision, minimum_scans=10)
+    volume = phantoms.volume_on(GRIDS["LPS"])
+    spleen, liver = segmenter.encode(volume).segment(["spleen", "liver"])
+    assert (spleen.found, spleen.reason) == (False, "this model has seen spleen in 1 scan only, too few to answer")
+    assert liver.found
+
+
+def test_free_text_about_what_too_few_scans_showed_is_not_answered() -> None:
+    segmenter = small_model.window_segmenter()
+    questions, text = segmenter.questions, "an organ that is red and soft"
+    embedding = questions.bank.embed(["spleen"])[0]
+    questions.bank = EmbeddingBank({**questions.bank._embeddings, text: embedding}, questions.bank.encoder)
+    (prompt,) = PromptSet.parse([text])
+    assert "nearest to spleen" in questions.ask(prompt).note
+    questions.decision = replace(questions.decision, minimum_scans=10)
+    question = questions.ask(prompt)
+    assert question.parts == ()
+    assert question.refusal.startswith("this model has seen spleen in 1 scan only")
 
 
 def test_every_prompt_can_have_its_own_threshold() -> None:
