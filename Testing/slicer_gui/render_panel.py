@@ -1,4 +1,4 @@
-"""Renders the panel after a run on the sample CT: ``python -m Testing.slicer_gui.render_panel [FILE.png]``.
+"""Renders the panel after a run on the sample CT: ``PYTHONPATH=OpenVocabCT python -m Testing.slicer_gui.render_panel``.
 
 The widgets of CTK and Slicer are the stand-ins of `Testing.pythonqt`; layout, texts, code and figures are real.
 """
@@ -13,8 +13,6 @@ from PySide6 import QtCore, QtGui, QtWidgets
 
 from OpenVocabCTLib import CTVolume, Segmentation, Segmenter
 from OpenVocabCTLib.commands.sample import Sample
-from OpenVocabCTSlicer.prompts_text import split_prompts
-from OpenVocabCTSlicer.rows import ResultRow
 from Testing.pythonqt.modules import application, installed
 from Testing.pythonqt.proxies import unwrap
 
@@ -25,11 +23,14 @@ PROMPTS = "left lung, right lung\nspinal cord\nleft kidney\nthe quick brown fox"
 
 def answers() -> Segmentation:
     """What the embedded model finds in the sample CT."""
+    from OpenVocabCTSlicer.prompts_text import split_prompts
+
     return Segmenter.from_pretrained().encode(CTVolume.read(Sample.find().ct)).segment(split_prompts(PROMPTS))
 
 
 def render(path: Path) -> None:
     """Write the picture."""
+    from OpenVocabCTSlicer.rows import ResultRow
     from Testing.slicer_gui.panels import Bench
 
     app = application()
