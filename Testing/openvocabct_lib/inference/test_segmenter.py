@@ -224,10 +224,12 @@ def test_what_too_few_scans_showed_is_not_answered() -> None:
 
 def test_free_text_about_what_too_few_scans_showed_is_not_answered() -> None:
     segmenter = small_model.window_segmenter()
-    questions, text = segmenter.questions, "an organ that is red and soft"
+    questions = segmenter.questions
+    (prompt,) = PromptSet.parse(["something red and soft"])
+    assert prompt.free_text is not None
     embedding = questions.bank.embed(["spleen"])[0]
-    questions.bank = EmbeddingBank({**questions.bank._embeddings, text: embedding}, questions.bank.encoder)
-    (prompt,) = PromptSet.parse([text])
+    known = {**questions.bank._embeddings, prompt.free_text: embedding}
+    questions.bank = EmbeddingBank(known, questions.bank.encoder)
     assert "nearest to spleen" in questions.ask(prompt).note
     questions.decision = replace(questions.decision, minimum_scans=10)
     question = questions.ask(prompt)
