@@ -19,6 +19,7 @@ from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.worker.announcing import Announcement
 from OpenVocabCTLib.worker.client import WorkerClient
 from OpenVocabCTLib.worker.errors import ProtocolError, WorkerLost
+from OpenVocabCTLib.worker.process import WorkerProcess
 from OpenVocabCTLib.worker.protocol import TOKEN_VARIABLE
 from OpenVocabCTLib.worker.serving import ServeOptions, directions, is_loopback, serve
 from Testing.openvocabct_lib.fake_model import FakeSegmenter, fake_services
@@ -43,10 +44,19 @@ def wait_for_end(pid: int, seconds: float = 15) -> None:
 # As a process
 
 
+def command_of(worker: WorkerProcess) -> list[str]:
+    """Its command line, once the new process has become the worker's program."""
+    end = time.monotonic() + 10
+    while "--announce" not in (command := Path(f"/proc/{worker.pid}/cmdline").read_bytes().decode().split("\0")):
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    return command
+
+
 def test_a_worker_starts_answers_and_leaves_nothing_behind(tmp_path: Path) -> None:
     worker = fake_process(tmp_path)
     try:
-        command = Path(f"/proc/{worker.pid}/cmdline").read_bytes().decode().split("\0")
+        command = command_of(worker)
         announce = Path(command[command.index("--announce") + 1])
         end = time.monotonic() + 60
         while not announce.exists():
