@@ -178,6 +178,7 @@ def _convert(model: OpenVocabCT) -> openvino.Model:
 
     ``openvino.convert_model`` does the same with the telemetry in between.
     """
+    from openvino import Type
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
@@ -193,6 +194,6 @@ def _convert(model: OpenVocabCT) -> openvino.Model:
     # The frontend holds no reference to the decoder: it has to live until the conversion is done.
     graph = frontend.convert(frontend.load(decoder))
     for parameter in graph.get_parameters():
-        parameter.set_element_type(_import_openvino().Type.f32)
+        parameter.set_element_type(Type.f32)
     graph.validate_nodes_and_infer_types()
     return graph

@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 
 from OpenVocabCTLib.errors import Cancelled
 
-Stage = Literal["starting", "uploading", "waiting", "loading", "encoding", "answering", "writing"]
+Stage = Literal["starting", "uploading", "waiting", "loading", "encoding", "answering", "writing", "installing"]
 T = TypeVar("T")
 
 _WAIT_SECONDS = 0.001

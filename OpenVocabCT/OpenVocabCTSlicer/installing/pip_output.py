@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import cast
 
 from OpenVocabCTLib.errors import InputError, OpenVocabCTError, ResourceError
 from OpenVocabCTLib.worker.steps import Progress, Stage
 from OpenVocabCTSlicer.strings import _
 
-STAGE = cast(Stage, "installing")
+STAGE: Stage = "installing"
 _BYTES = re.compile(r"^Progress (\d+) of (\d+)\s*$")
 _COLLECTING = re.compile(r"^\s*(?:Collecting|Downloading|Processing|Using cached|Building wheel for) (\S+)")
 _INSTALLING = re.compile(r"^\s*(?:Installing collected packages|Attempting uninstall)")
