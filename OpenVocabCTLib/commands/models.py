@@ -23,13 +23,14 @@ NameArgument = Annotated[str | None, typer.Argument(metavar="[NAME|DIR]", help="
 def list_models(as_json: JsonOption = False) -> None:
     """List the embedded models and those in the folders that $OPENVOCABCT_MODELS names."""
     from OpenVocabCTLib.models.checkpoints import available_models
+    from OpenVocabCTLib.models.config import describe_voxels
 
     found = available_models()
     if as_json:
         print_json({"models": [model_record(info) for info in found]})
         return
     rows = [
-        (info.name, info.version, f"{info.parameters / 1e6:.1f} M", f"{info.spacing_mm:g} mm", str(len(info.concepts)))
+        (info.name, info.version, f"{info.parameters / 1e6:.1f} M", describe_voxels(info.spacing_mm), str(len(info.concepts)))
         for info in found
     ]
     print_table(("model", "version", "parameters", "voxels", "structures"), rows, right=(2, 3, 4))
@@ -39,6 +40,7 @@ def list_models(as_json: JsonOption = False) -> None:
 def show_model(name: NameArgument = None, as_json: JsonOption = False) -> None:
     """Describe a model: licence, structures it was trained on, measured Dice."""
     from OpenVocabCTLib.models.checkpoints import describe, read_config, resolve
+    from OpenVocabCTLib.models.config import describe_voxels
 
     folder = resolve(name)
     info = describe(folder)
@@ -47,7 +49,7 @@ def show_model(name: NameArgument = None, as_json: JsonOption = False) -> None:
         print_json(model_record(info) | {"concepts": trained})
         return
     typer.echo(f"{info.name} {info.version}: {info.description}")
-    typer.echo(f"licence {info.licence}, {info.parameters / 1e6:.1f} M parameters, {info.spacing_mm:g} mm voxels")
+    typer.echo(f"licence {info.licence}, {info.parameters / 1e6:.1f} M parameters, {describe_voxels(info.spacing_mm)} voxels")
     typer.echo(f"folder {info.folder}; read MODEL_CARD.md there\n")
     rows = [
         (concept, str(facts.get("cases", NOTHING)), decimal(facts.get("dice"), 2)) for concept, facts in trained.items()
@@ -76,7 +78,7 @@ def model_record(info: ModelInfo) -> dict[str, Any]:
         "version": info.version,
         "description": info.description,
         "licence": info.licence,
-        "spacing_mm": info.spacing_mm,
+        "spacing_mm": list(info.spacing_mm),
         "parameters": info.parameters,
         "concepts": list(info.concepts),
     }

@@ -1,4 +1,4 @@
-"""The working grid: cubic voxels along the patient's axes, and the way there and back.
+"""The working grid: voxels of one size along the patient's axes, and the way there and back.
 
 Working arrays are ordered (S, A, R): index 0 grows towards the patient's head, index 1 towards the front, index 2
 towards the patient's right.  Left is therefore always on the low side of the last axis, whatever the scanner wrote.
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from OpenVocabCTLib.geometry import Geometry
+from OpenVocabCTLib.models.config import voxel_size
 
 AIR_HU = -1024.0
 MAX_HU = 3071.0
@@ -31,7 +32,7 @@ def whole(shape: Sequence[int]) -> Region:
 
 @dataclass(frozen=True)
 class WorkingGrid:
-    """A grid of cubic voxels aligned with the patient, tied to the native grid it came from.
+    """A grid aligned with the patient, tied to the native grid it came from.
 
     Attributes:
         native: geometry of the CT as it was read.
@@ -57,15 +58,19 @@ def _kji_to_sar_mm(geometry: Geometry) -> np.ndarray:
     return affine[:, [2, 1, 0, 3]]  # columns k, j, i
 
 
-def working_grid(geometry: Geometry, spacing_mm: float) -> WorkingGrid:
+def working_grid(geometry: Geometry, spacing_mm: float | Sequence[float]) -> WorkingGrid:
     """Lay the working grid over a CT.
+
+    Args:
+        geometry: of the CT.
+        spacing_mm: size of the working voxels, one number for cubic ones or one along each of (S, A, R).
 
     A scan along the patient's axes is only permuted, flipped and scaled, and keeps its extent exactly.  An oblique
     scan is covered by the smallest patient-aligned box around it.
     """
-    to_mm = _kji_to_sar_mm(geometry)
+    to_mm, voxel_mm = _kji_to_sar_mm(geometry), voxel_size(spacing_mm)
     if geometry.is_oblique:
-        return _oblique_grid(geometry, to_mm, spacing_mm)
+        return _oblique_grid(geometry, to_mm, np.asarray(voxel_mm))
     # Non-oblique: snap each native axis to its patient axis.
     linear = to_mm[:3, :3]
     source_axis = [int(np.argmax(np.abs(row))) for row in linear]
@@ -75,7 +80,7 @@ def working_grid(geometry: Geometry, spacing_mm: float) -> WorkingGrid:
     for axis, source in enumerate(source_axis):
         count = geometry.shape[source]
         step = float(np.linalg.norm(linear[:, source]))
-        size = max(1, round(count * step / spacing_mm))
+        size = max(1, round(count * step / voxel_mm[axis]))
         scale = size / count
         sign = 1.0 if linear[axis, source] > 0 else -1.0
         # Voxel centres: working + 0.5 = (native + 0.5) * scale, mirrored when the axis runs the other way.
@@ -86,16 +91,16 @@ def working_grid(geometry: Geometry, spacing_mm: float) -> WorkingGrid:
     return WorkingGrid(geometry, _triple(shape), _triple(spacing), native_to_working)
 
 
-def _oblique_grid(geometry: Geometry, to_mm: np.ndarray, spacing_mm: float) -> WorkingGrid:
+def _oblique_grid(geometry: Geometry, to_mm: np.ndarray, voxel_mm: np.ndarray) -> WorkingGrid:
     ends = [(-0.5, count - 0.5) for count in geometry.shape]
     corners = np.array([(k, j, i, 1.0) for k in ends[0] for j in ends[1] for i in ends[2]])
     mm = (corners @ to_mm.T)[:, :3]
     low, high = mm.min(0), mm.max(0)
-    shape = np.maximum(1, np.ceil((high - low) / spacing_mm - 1e-6)).astype(int)
+    shape = np.maximum(1, np.ceil((high - low) / voxel_mm - 1e-6)).astype(int)
     mm_to_working = np.eye(4)
-    mm_to_working[:3, :3] /= spacing_mm
-    mm_to_working[:3, 3] = -low / spacing_mm - 0.5
-    return WorkingGrid(geometry, _triple(shape.tolist()), (spacing_mm, spacing_mm, spacing_mm), mm_to_working @ to_mm)
+    mm_to_working[:3, :3] /= voxel_mm[:, None]
+    mm_to_working[:3, 3] = -low / voxel_mm - 0.5
+    return WorkingGrid(geometry, _triple(shape.tolist()), _triple(voxel_mm.tolist()), mm_to_working @ to_mm)
 
 
 def _triple(values: Sequence[T]) -> tuple[T, T, T]:
@@ -155,10 +160,10 @@ def _separable_to_working(array: np.ndarray, grid: WorkingGrid, clip: bool) -> T
 
 def _oblique_to_working(array: np.ndarray, grid: WorkingGrid, outside: float, clip: bool) -> Tensor:
     # Average down along the native axes first, then rotate: rotating alone would alias fine in-plane pixels.
-    native_mm = grid.native.spacing[::-1]
+    # One step along a native axis covers this many working voxels, whichever way it points.
+    steps = np.linalg.norm(grid.native_to_working[:3, :3], axis=0)
     sizes = [
-        max(1, math.ceil(count * step / grid.spacing[0])) if step < grid.spacing[0] else count
-        for count, step in zip(array.shape, native_mm, strict=True)
+        max(1, math.ceil(count * step)) if step < 1.0 else count for count, step in zip(array.shape, steps, strict=True)
     ]
     shrunk = _shrink(array, sizes, clip)
     scale = np.array(sizes) / np.array(array.shape)

@@ -108,7 +108,7 @@ def encode_volume(
     """
     began = time.perf_counter()
     with memory_errors():
-        grid = working_grid(volume.geometry, preprocessing.spacing_mm)
+        grid = working_grid(volume.geometry, preprocessing.voxel_mm)
         hu = to_working(volume.array, grid)
         region = body_region(hu)
         left = leftness(torch.arange(grid.shape[2]), midline(hu), grid.spacing[2])[region[2]]

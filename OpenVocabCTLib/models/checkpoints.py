@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from OpenVocabCTLib.errors import ModelError
+from OpenVocabCTLib.models.config import voxel_size
 
 DEFAULT_MODEL = "openvocabct-small"
 MODELS_VARIABLE = "OPENVOCABCT_MODELS"
@@ -39,7 +40,7 @@ class ModelInfo:
         version: the model's own version.
         description: one sentence.
         licence: licence of the weights.
-        spacing_mm: edge length of the cubic voxels that the network works on.
+        spacing_mm: size of the voxels that the network works on, along (S, A, R).
         parameters: number of weights in ``model.safetensors``.
         concepts: ids of the vocabulary's concepts that it was trained on.
     """
@@ -49,7 +50,7 @@ class ModelInfo:
     version: str
     description: str
     licence: str
-    spacing_mm: float
+    spacing_mm: tuple[float, float, float]
     parameters: int
     concepts: tuple[str, ...]
 
@@ -124,7 +125,7 @@ def describe(folder: Path) -> ModelInfo:
             version=str(config["version"]),
             description=str(config["description"]),
             licence=str(config["licence"]),
-            spacing_mm=float(config["preprocessing"]["spacing_mm"]),
+            spacing_mm=voxel_size(config["preprocessing"]["spacing_mm"]),
             parameters=count_parameters(folder / WEIGHTS_FILE),
             concepts=_concept_ids(config["concepts"]),
         )

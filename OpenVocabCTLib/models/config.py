@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -31,16 +32,21 @@ class PreprocessingConfig:
     """How a CT becomes the network's input.
 
     Args:
-        spacing_mm: edge length of the cubic working voxels.
+        spacing_mm: size of the working voxels, one number for cubic ones or one along each of (S, A, R).
         hu_windows: each window (low, high) in HU becomes one input channel, mapped linearly to -1..1 and clipped.
         tile: tile size in working voxels (S, A, R), multiples of the network's stride.
         tile_overlap: fraction of a tile shared with its neighbour.
     """
 
-    spacing_mm: float = 3.0
+    spacing_mm: float | tuple[float, float, float] = 3.0
     hu_windows: tuple[tuple[float, float], ...] = ((-1000.0, 1500.0), (-160.0, 240.0))
     tile: tuple[int, int, int] = (64, 96, 96)
     tile_overlap: float = 0.5
+
+    @property
+    def voxel_mm(self) -> tuple[float, float, float]:
+        """Working voxel size along (S, A, R)."""
+        return voxel_size(self.spacing_mm)
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,7 @@ class ModelConfig:
         architecture["concepts"] = tuple(architecture.get("concepts", ()))
         preprocessing = dict(data["preprocessing"])
         preprocessing["hu_windows"] = tuple((float(low), float(high)) for low, high in preprocessing["hu_windows"])
+        preprocessing["spacing_mm"] = _number_or_triple(preprocessing["spacing_mm"])
         preprocessing["tile"] = tuple(int(side) for side in preprocessing["tile"])
         return cls(
             ArchitectureConfig(**architecture),
@@ -95,6 +102,30 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """The JSON form of this configuration."""
         return asdict(self)
+
+
+def voxel_size(spacing_mm: float | Sequence[float]) -> tuple[float, float, float]:
+    """Voxel size in mm along (S, A, R) from one number, for cubic voxels, or from three.
+
+    Raises:
+        TypeError, ValueError: it is neither, or not above zero.
+    """
+    sizes = [float(size) for size in ([spacing_mm] * 3 if isinstance(spacing_mm, int | float) else spacing_mm)]
+    if len(sizes) != 3 or not all(0.0 < size < math.inf for size in sizes):
+        raise ValueError(f"a voxel size of {' x '.join(f'{size:g}' for size in sizes)} mm makes no sense")
+    first, second, third = sizes
+    return first, second, third
+
+
+def describe_voxels(spacing_mm: float | Sequence[float]) -> str:
+    """Voxel size in words: "3 mm", or "2.5 x 3.9 x 3.9 mm" along (S, A, R)."""
+    sizes = voxel_size(spacing_mm)
+    return f"{sizes[0]:g} mm" if len(set(sizes)) == 1 else f"{' x '.join(f'{size:g}' for size in sizes)} mm"
+
+
+def _number_or_triple(spacing_mm: Any) -> float | tuple[float, float, float]:
+    sizes = voxel_size(spacing_mm)
+    return sizes[0] if len(set(sizes)) == 1 else sizes
 
 
 def answered_concepts(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,17 +104,18 @@ def check_dataset_weights(sampling: SamplingConfig, records: Sequence[CaseRecord
 def check_spacing(records: Sequence[CaseRecord], preprocessing: PreprocessingConfig) -> None:
     """Check that the store has the voxels that the exported model will make of a CT.
 
-    Voxels are only about cubic, because a working grid keeps the extent of its scan: what must agree is the number of
-    voxels that the extent gives.
+    Voxels have the wanted size only about, because a working grid keeps the extent of its scan: what must agree is the
+    number of voxels that the extent gives.
 
     Raises:
         InputError: the store was prepared with another voxel size.
     """
-    wanted = preprocessing.spacing_mm
+    wanted = preprocessing.voxel_mm
+    option = " ".join(f"{size:g}" for size in (wanted[:1] if len(set(wanted)) == 1 else wanted))
     for record in records:
-        for side, spacing in zip(record.shape, record.spacing, strict=True):
-            if abs(side * spacing / wanted - side) > 0.5 + 1e-6:
+        for side, spacing, size in zip(record.shape, record.spacing, wanted, strict=True):
+            if abs(side * spacing / size - side) > 0.5 + 1e-6:
                 raise InputError(
-                    f"the store has voxels of {spacing:.2g} mm, model.preprocessing.spacing_mm is {wanted:g}",
-                    f"run `openvocabct-train prepare` with --spacing {wanted:g}, or change the configuration",
+                    f"the store has voxels of {spacing:.2g} mm, model.preprocessing.spacing_mm is {size:g}",
+                    f"run `openvocabct-train prepare` with --spacing {option}, or change the configuration",
                 )

@@ -27,7 +27,8 @@ def prepare(options: argparse.Namespace) -> None:
     from openvocabct_training.data.prepare import prepare as run
     from openvocabct_training.data.store import CaseStore
 
-    records = run(options.source, CaseStore(options.store), options.spacing)
+    spacing = options.spacing[0] if len(options.spacing) == 1 else options.spacing
+    records = run(options.source, CaseStore(options.store), spacing)
     print(f"{len(records)} cases in {options.store}")
 
 
@@ -66,7 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     step = commands.add_parser("prepare", help="raw data sets to the training store")
     step.add_argument("source", type=Path, help="folder that holds one folder per data set")
     step.add_argument("--store", type=Path, default=Path("runs/store"), help="folder to write (%(default)s)")
-    step.add_argument("--spacing", type=float, default=3.0, help="working voxel size in mm (%(default)s)")
+    step.add_argument(
+        "--spacing", type=float, nargs="+", default=[2.5, 3.9, 3.9], metavar="MM",
+        help="working voxel size: one number, or one along each of the patient's S, A and R axes (2.5 3.9 3.9)",
+    )  # fmt: skip
     step.set_defaults(run=prepare)
 
     step = commands.add_parser("refit", help="refit the queries of known concepts on a finished image tower")

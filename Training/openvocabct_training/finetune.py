@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from openvocabct_training.data.dataset import Sample
 from openvocabct_training.losses import presence_loss, segmentation_loss
 from OpenVocabCTLib.errors import InputError
+from OpenVocabCTLib.models.checkpoints import WEIGHTS_FILE
 from OpenVocabCTLib.models.config import ArchitectureConfig, PreprocessingConfig
 from OpenVocabCTLib.models.heads import Queries, presence_logits, voxel_logits
 from OpenVocabCTLib.models.openvocab import ImageFeatures, OpenVocabCT
@@ -32,6 +34,21 @@ class StepResult(NamedTuple):
 torch.serialization.add_safe_globals([ArchitectureConfig, PreprocessingConfig])
 
 
+def _read_state(place: Path) -> dict[str, Tensor]:
+    """Parameters by name, as this module has them, of a checkpoint or of a model folder.
+
+    Raises:
+        InputError: there is neither.
+    """
+    weights = place / WEIGHTS_FILE
+    if weights.is_file():
+        return {f"model.{name}": tensor.float() for name, tensor in load_file(weights).items()}
+    if not place.is_file():
+        raise InputError(f"there is no checkpoint or model folder {place}", "check model.initial_weights")
+    state: dict[str, Tensor] = torch.load(place, map_location="cpu", weights_only=True)["state_dict"]
+    return state
+
+
 class TextPromptedSegmentation(pl.LightningModule):
     """Trains an ``OpenVocabCT`` network; the frozen text encoder's embeddings come with the samples.
 
@@ -43,7 +60,8 @@ class TextPromptedSegmentation(pl.LightningModule):
         warmup_steps: length of the warm-up.
         deep_supervision: weights of the losses at 1/2, 1/4, ... of full resolution.
         presence_weight: weight of the presence loss.
-        initial_weights: checkpoint of another run to start from; parameters that it lacks keep their own start.
+        initial_weights: checkpoint of another run, or a model folder, to start from; parameters that it lacks keep
+            their own start.
 
     Raises:
         InputError: the network has no such size, or fewer scales than ``deep_supervision``.
@@ -75,6 +93,9 @@ class TextPromptedSegmentation(pl.LightningModule):
         self.auxiliary = nn.ModuleList(
             nn.Conv3d(channels[level + 1], architecture.embedding_dim, 1) for level in range(len(deep_supervision))
         )
+        for convolution in self.auxiliary:
+            # Random features times the large queries of a run that starts from others' weights would drown its loss.
+            nn.init.zeros_(convolution.weight)
         self.learning_rate, self.weight_decay, self.warmup_steps = learning_rate, weight_decay, warmup_steps
         self.deep_supervision, self.presence_weight = deep_supervision, presence_weight
         if initial_weights is not None:
@@ -83,9 +104,7 @@ class TextPromptedSegmentation(pl.LightningModule):
         self.model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def _start_from(self, checkpoint: Path) -> None:
-        if not checkpoint.is_file():
-            raise InputError(f"there is no checkpoint {checkpoint}", "check model.initial_weights")
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        state = _read_state(checkpoint)
         try:
             unknown = self.load_state_dict(state, strict=False).unexpected_keys
         except RuntimeError as error:

@@ -56,13 +56,23 @@ def rotation_matrix(degrees: Sequence[float]) -> np.ndarray:
     return result
 
 
-def random_matrix(config: AugmentationConfig, generator: np.random.Generator) -> np.ndarray:
-    """Random 3x3 from patch offsets to block offsets, in voxels about the centre; often the identity."""
+def random_matrix(
+    config: AugmentationConfig, generator: np.random.Generator, voxel_mm: Sequence[float] = (1.0, 1.0, 1.0)
+) -> np.ndarray:
+    """Random 3x3 from patch offsets to block offsets, in voxels about the centre; often the identity.
+
+    Args:
+        config: ranges.
+        generator: of the randomness.
+        voxel_mm: voxel size along (S, A, R), so that the patient is turned and not sheared.
+    """
     if generator.random() >= config.spatial_probability:
         return np.eye(3)
     degrees = (generator.uniform(-1, 1, 3) * np.asarray(config.rotation_degrees)).tolist()
     zoom = np.exp(generator.uniform(*np.log(config.scale))) * np.exp(generator.uniform(-0.05, 0.05, 3))
-    return rotation_matrix(degrees) @ np.diag(zoom)
+    size = np.asarray(voxel_mm)
+    in_voxels: np.ndarray = rotation_matrix(degrees) @ np.diag(zoom) * size[None, :] / size[:, None]
+    return in_voxels
 
 
 def on_voxels(centre: np.ndarray, size: Sequence[int]) -> np.ndarray:

@@ -175,7 +175,7 @@ class PatchDataset(Dataset[Sample]):
         """A random patch of a case with random prompts."""
         positives, negatives = self._choose_concepts(record, generator)
         centre = self._choose_centre(record, positives, generator)
-        matrix = random_matrix(self.augmentation, generator) if self.augmentation else np.eye(3)
+        matrix = random_matrix(self.augmentation, generator, record.spacing) if self.augmentation else np.eye(3)
         if np.array_equal(matrix, np.eye(3)):
             # No interpolation where none is needed: at inference the network sees the working voxels as they are.
             centre = on_voxels(centre, self.sampling.patch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from openvocabct_training.data.adapters import ADAPTERS, Adapter, RawCase
 from openvocabct_training.data.store import CaseRecord, CaseStore
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.inference.grid import WorkingGrid, to_working, working_grid
+from OpenVocabCTLib.models.config import voxel_size
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 from OpenVocabCTLib.volume import CTVolume
 
@@ -70,7 +71,7 @@ def annotated_masks(case: RawCase, volume: CTVolume, grid: WorkingGrid) -> tuple
     return masks, lost
 
 
-def prepare_case(case: RawCase, store: CaseStore, vocabulary: Vocabulary, spacing_mm: float) -> CaseRecord:
+def prepare_case(case: RawCase, store: CaseStore, vocabulary: Vocabulary, spacing_mm: float | Sequence[float]) -> CaseRecord:
     """Resample one case, add its free labels and write it."""
     volume = CTVolume.read(case.ct)
     grid = working_grid(volume.geometry, spacing_mm)
@@ -108,21 +109,23 @@ def raw_cases(source: Path, adapters: Mapping[str, Adapter] = ADAPTERS) -> list[
 
 
 def prepare(
-    source: Path, store: CaseStore, spacing_mm: float, adapters: Mapping[str, Adapter] = ADAPTERS
+    source: Path, store: CaseStore, spacing_mm: float | Sequence[float], adapters: Mapping[str, Adapter] = ADAPTERS
 ) -> list[CaseRecord]:
     """Prepare every case of every data set under ``source``.
 
     Args:
         source: folder that holds one folder per data set.
         store: where to write.
-        spacing_mm: edge length of the cubic working voxels.
+        spacing_mm: size of the working voxels, one number for cubic ones or one along each of (S, A, R).
         adapters: the data sets to use.
 
     Raises:
         InputError: the folder is not laid out as the adapters expect, or a scan is no CT in HU.
     """
-    if not spacing_mm > 0.0:
-        raise InputError(f"a working voxel size of {spacing_mm:g} mm makes no sense", "give for example --spacing 3")
+    try:
+        voxel_size(spacing_mm)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{error}", "give for example --spacing 3, or one size along each of S, A and R") from error
     vocabulary = Vocabulary.load()
     records = []
     for case in raw_cases(source, adapters):
