@@ -97,7 +97,8 @@ class Segmenter:
             config.decision,
         )
         fingerprint = raw["sha256"][checkpoints.WEIGHTS_FILE]
-        return cls(model, config, questions, compute, None, fingerprint, choose_tower(model, compute, backend))
+        tower = choose_tower(model, compute, backend, fingerprint)
+        return cls(model, config, questions, compute, None, fingerprint, tower)
 
     def encode(self, volume: CTVolume, progress: Progress | None = None) -> Study:
         """Do the image pass, or take it from the cache when this model has seen this scan on this grid.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.inference.devices import Compute, cpu_is_fast_at_bf16
+from OpenVocabCTLib.inference.graph_cache import GraphCache, cache_folder
 from OpenVocabCTLib.inference.tiling import Index3
 from OpenVocabCTLib.models.openvocab import OpenVocabCT
 
@@ -77,18 +78,20 @@ class OpenVinoTower:
     Args:
         model: fp32 network in evaluation mode on the CPU.
         dtype: number format of the convolutions; float32, or bfloat16 on CPUs with instructions for it.
+        weights: sha256 of the weights, under which the converted network is kept on disk; not kept if "".
 
     Raises:
         ImportError: OpenVINO is not installed or does not load.
         RuntimeError: OpenVINO cannot convert the network.
     """
 
-    def __init__(self, model: OpenVocabCT, dtype: torch.dtype) -> None:
+    def __init__(self, model: OpenVocabCT, dtype: torch.dtype, weights: str = "") -> None:
         self._openvino = _import_openvino()
         self._precision = {torch.float32: "f32", torch.bfloat16: "bf16"}[dtype]
         self.name = f"openvino {self._precision}"
         self.channels, self.stride = model.embedding_channels, model.backbone.stride
-        self._graph = _convert(model)
+        self._core = self._openvino.Core()
+        self._graph = self._kept_graph(model, weights) if weights else _convert(model)
         self._compiled: tuple[Index3, Any] | None = None
         # An inference request has one set of buffers.
         self._lock = threading.Lock()
@@ -102,12 +105,21 @@ class OpenVinoTower:
             embedding, presence = (torch.from_numpy(result[index].copy())[0] for index in range(2))
         return TileFeatures(embedding, presence)
 
+    def _kept_graph(self, model: OpenVocabCT, weights: str) -> openvino.Model:
+        """Read the converted network from disk, or convert it and keep it there."""
+        cache = GraphCache(cache_folder() / "networks", weights, self._openvino.__version__)
+        graph = cache.read(self._core)
+        if graph is None:
+            graph = _convert(model)
+            cache.write(graph)
+        return graph
+
     def _request(self, shape: Index3) -> Any:
         """Inference request for tiles of one shape; only the last one is kept, all tiles of a scan have one shape."""
         if self._compiled is None or self._compiled[0] != shape:
             self._compiled = None
             self._graph.reshape({index: [1, *shape] for index in range(2)})
-            compiled = self._openvino.Core().compile_model(
+            compiled = self._core.compile_model(
                 self._graph,
                 "CPU",
                 {
@@ -120,13 +132,14 @@ class OpenVinoTower:
         return self._compiled[1]
 
 
-def choose_tower(model: OpenVocabCT, compute: Compute, backend: Backend = "auto") -> ImageTower:
+def choose_tower(model: OpenVocabCT, compute: Compute, backend: Backend = "auto", weights: str = "") -> ImageTower:
     """Pick what runs the image tower.
 
     Args:
         model: in evaluation mode on ``compute.device``.
         compute: device and number format.
         backend: "auto" is OpenVINO on the CPU where it is installed and works, torch otherwise.
+        weights: sha256 of the weights; with it, the network that OpenVINO reads is kept on disk for the next start.
 
     Raises:
         InputError: "openvino" was asked for but cannot be used.
@@ -137,7 +150,7 @@ def choose_tower(model: OpenVocabCT, compute: Compute, backend: Backend = "auto"
     if not possible:
         raise InputError("OpenVINO is not installed, or not for this device", "choose the backend auto or torch")
     try:
-        return OpenVinoTower(model, compute.dtype)
+        return OpenVinoTower(model, compute.dtype, weights)
     except (ImportError, RuntimeError) as error:
         if backend == "openvino":
             raise InputError(f"OpenVINO does not work here ({error})", "choose the backend auto or torch") from error

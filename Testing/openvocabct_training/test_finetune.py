@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from openvocabct_training.data.dataset import Sample
@@ -156,9 +157,17 @@ def test_a_run_can_start_from_other_weights(finished_run: Path, tmp_path: Path) 
     assert all(torch.equal(weight, state[name]) for name, weight in started.state_dict().items())
     with pytest.raises(InputError, match="there is no checkpoint"):
         module(initial_weights=str(tmp_path / "no.ckpt"))
+
     torch.save({"state_dict": {**state, "model.other": torch.zeros(1)}}, tmp_path / "other.ckpt")
     with pytest.raises(InputError, match=r"another network \(model.other\)"):
         same_size(tmp_path / "other.ckpt")
+
+
+def test_a_run_can_start_from_a_model_folder(tmp_path: Path) -> None:
+    other = {name: value + 0.25 for name, value in module().model.state_dict().items()}
+    save_file({name: value.half() for name, value in other.items()}, tmp_path / "model.safetensors")
+    for name, value in module(initial_weights=str(tmp_path)).model.state_dict().items():
+        torch.testing.assert_close(value, other[name], atol=1e-2, rtol=1e-2)
 
 
 def test_wrong_sizes_are_named() -> None:

@@ -95,14 +95,43 @@ def test_a_box_comes_back_as_part_of_the_whole(geometry: Geometry) -> None:
     assert (hot.max(0).values < torch.tensor([p.stop for p in box])).all()
 
 
+@pytest.mark.parametrize("geometry", phantoms.all_axis_geometries()[::7], ids=lambda g: g.axis_codes())
+def test_anisotropic_working_voxels_follow_the_patient_and_not_the_storage(geometry: Geometry) -> None:
+    reference = phantoms.axis_geometry((0, 1, 2), (1, 1, 1))
+    wanted = (2.0, 3.0, 5.0)
+    grid = working_grid(geometry, wanted)
+    expected = working_grid(reference, wanted)
+    assert grid.shape == expected.shape
+    assert np.allclose(grid.spacing, expected.spacing)
+    assert np.allclose(grid.spacing, wanted, rtol=0.15)
+    hu = to_working(phantoms.volume_on(geometry).array, grid)
+    assert torch.allclose(hu, to_working(phantoms.volume_on(reference).array, expected), atol=1e-2)
+
+
+@pytest.mark.parametrize("geometry", OBLIQUE)
+def test_anisotropic_working_voxels_on_oblique_scans(geometry: Geometry) -> None:
+    grid = working_grid(geometry, (2.5, 3.9, 4.4))
+    assert grid.spacing == (2.5, 3.9, 4.4)
+    volume = phantoms.volume_on(geometry)
+    hu = to_working(volume.array, grid)
+    spot = torch.nonzero(hu > 500).double().mean(0)
+    k, j, i = (np.linalg.inv(grid.native_to_working) @ np.append(spot.numpy(), 1.0))[:3]
+    world = np.asarray(geometry.affine_lps()) @ np.array([i, j, k, 1.0])
+    assert np.allclose(world[:3], (30, -10, 15), atol=2.0)
+    back = to_native(hu, (0, 0, 0), grid, whole(geometry.shape)).numpy()
+    assert dice(volume.array > -500, back > -500) > 0.94
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     shape=st.tuples(*[st.integers(2, 24)] * 3),
     spacing=st.tuples(*[st.floats(0.4, 8.0)] * 3),
-    target=st.floats(1.0, 5.0),
+    target=st.floats(1.0, 5.0) | st.tuples(*[st.floats(1.0, 5.0)] * 3),
 )
 def test_both_grids_cover_the_same_extent(
-    shape: tuple[int, int, int], spacing: tuple[float, float, float], target: float
+    shape: tuple[int, int, int],
+    spacing: tuple[float, float, float],
+    target: float | tuple[float, float, float],
 ) -> None:
     geometry = Geometry(shape, spacing, (3.0, -7.0, 11.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
     grid = working_grid(geometry, target)

@@ -71,7 +71,12 @@ def test_hashes_of_files_elsewhere_are_refused(folder: Path) -> None:
 
 def test_describe(folder: Path) -> None:
     info = describe(folder)
-    assert (info.name, info.version, info.licence, info.spacing_mm) == ("test-model", "1.2.3", "Apache-2.0", (3.0, 3.0, 3.0))
+    assert (info.name, info.version, info.licence, info.spacing_mm) == (
+        "test-model",
+        "1.2.3",
+        "Apache-2.0",
+        (3.0, 3.0, 3.0),
+    )
     assert info.parameters == PARAMETERS
     assert info.concepts == ("left_lung", "spinal_cord")
     assert info.folder == folder

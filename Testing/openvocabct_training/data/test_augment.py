@@ -203,3 +203,13 @@ def test_the_same_generator_gives_the_same_patch() -> None:
     hu = torch.randn(8, 8, 8) * 100
     first, second = (change_intensity(hu, AugmentationConfig(), np.random.default_rng(7)) for _ in range(2))
     torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+def test_the_patient_is_turned_and_not_sheared_on_long_voxels() -> None:
+    config = AugmentationConfig(spatial_probability=1.0, scale=(1.0, 1.0))
+    size = np.array([2.5, 3.9, 1.7])
+    for seed in range(5):
+        in_mm = random_matrix(config, np.random.default_rng(seed))
+        in_voxels = random_matrix(config, np.random.default_rng(seed), size.tolist())
+        offset = np.array([1.0, -2.0, 3.0])  # voxels
+        np.testing.assert_allclose((in_voxels @ offset) * size, in_mm @ (offset * size), atol=1e-9)

@@ -71,7 +71,9 @@ def annotated_masks(case: RawCase, volume: CTVolume, grid: WorkingGrid) -> tuple
     return masks, lost
 
 
-def prepare_case(case: RawCase, store: CaseStore, vocabulary: Vocabulary, spacing_mm: float | Sequence[float]) -> CaseRecord:
+def prepare_case(
+    case: RawCase, store: CaseStore, vocabulary: Vocabulary, spacing_mm: float | Sequence[float]
+) -> CaseRecord:
     """Resample one case, add its free labels and write it."""
     volume = CTVolume.read(case.ct)
     grid = working_grid(volume.geometry, spacing_mm)
