@@ -46,6 +46,7 @@ def stage_text(progress: Progress) -> str:
         "encoding": _("Reading the CT (once per CT)"),
         "answering": _("Answering the prompts"),
         "writing": _("Writing the segments"),
+        "installing": _("Installing Python packages"),
     }.get(progress.stage, _("Working"))
 
 
