@@ -129,16 +129,16 @@ def lits(root: Path) -> None:
     write_image(root / "LiTS" / "Test" / "test-volume-0.nii", ct_phantom(SHAPE))
 
 
-def decathlon(root: Path, task: str, start: str, labels: dict[str, str], numbers: Iterable[int]) -> None:
+def decathlon(root: Path, task: str, cases: Iterable[str], labels: dict[str, str]) -> None:
     folder = root / task
-    names = [f"{start}_{number:03d}.nii.gz" for number in numbers]
+    names = [f"{case}.nii.gz" for case in cases]
     for name in names:
         write_pair(folder / "imagesTr" / name, folder / "labelsTr" / name, range(1, len(labels)))
         (folder / "imagesTr" / f"._{name}").write_bytes(b"\0\5\26\7")
     description = {
         "name": task.partition("_")[2], "licence": "CC-BY-SA 4.0", "modality": {"0": "CT"}, "labels": labels,
         "training": [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in names],
-        "test": [f"./imagesTs/{start}_999.nii.gz"],
+        "test": ["./imagesTs/case_999.nii.gz"],
     }  # fmt: skip
     write_json(folder / "dataset.json", description)
 

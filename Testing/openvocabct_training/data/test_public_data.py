@@ -22,6 +22,11 @@ from OpenVocabCTLib.volume import CTVolume
 from Testing.openvocabct_training.data import layouts
 
 LIVER_NAMES = {"0": "background", "1": "liver", "2": "cancer"}
+LUNG_NAMES = {"0": "background", "1": "cancer"}
+PANCREAS_NAMES = {"0": "background", "1": "pancreas", "2": "cancer"}
+SPLEEN_NAMES = {"0": "background", "1": "spleen"}
+COLON_NAMES = {"0": "background", "1": "colon cancer primaries"}
+VESSEL_NAMES = {"0": "background", "1": "Vessel", "2": "Tumour"}
 
 
 class Expected(NamedTuple):
@@ -86,46 +91,32 @@ EXPECTED = {
         {"liver": {1, 2}, "liver_tumor": {2}},
     ),
     "msd_liver": Expected(
-        partial(layouts.decathlon, task="Task03_Liver", start="liver", labels=LIVER_NAMES, numbers=(0, 130)),
-        {"liver_000": "", "liver_130": ""},
+        partial(layouts.decathlon, task="Task03_Liver", cases=("liver_0", "liver_130"), labels=LIVER_NAMES),
+        {"liver_0": "", "liver_130": ""},
         {"liver": {1, 2}, "liver_tumor": {2}},
     ),
     "msd_lung": Expected(
-        partial(
-            layouts.decathlon, task="Task06_Lung", start="lung", labels={"0": "background", "1": "cancer"}, numbers=(1,)
-        ),
+        partial(layouts.decathlon, task="Task06_Lung", cases=("lung_001",), labels=LUNG_NAMES),
         {"lung_001": ""},
         {"lung_tumor": {1}},
     ),
     "msd_pancreas": Expected(
-        partial(
-            layouts.decathlon, task="Task07_Pancreas", start="pancreas", numbers=(1,),
-            labels={"0": "background", "1": "pancreas", "2": "cancer"},
-        ),
+        partial(layouts.decathlon, task="Task07_Pancreas", cases=("pancreas_001",), labels=PANCREAS_NAMES),
         {"pancreas_001": ""},
         {"pancreas": {1, 2}, "pancreatic_tumor": {2}},
     ),
     "msd_hepatic_vessel": Expected(
-        partial(
-            layouts.decathlon, task="Task08_HepaticVessel", start="hepaticvessel", numbers=(1,),
-            labels={"0": "background", "1": "Vessel", "2": "Tumour"},
-        ),
+        partial(layouts.decathlon, task="Task08_HepaticVessel", cases=("hepaticvessel_001",), labels=VESSEL_NAMES),
         {"hepaticvessel_001": ""},
         {"liver_vessels": {1}, "liver_tumor": {2}},
     ),
     "msd_spleen": Expected(
-        partial(
-            layouts.decathlon, task="Task09_Spleen", start="spleen", labels={"0": "background", "1": "spleen"},
-            numbers=(2,),
-        ),
-        {"spleen_002": ""},
+        partial(layouts.decathlon, task="Task09_Spleen", cases=("spleen_2",), labels=SPLEEN_NAMES),
+        {"spleen_2": ""},
         {"spleen": {1}},
     ),
     "msd_colon": Expected(
-        partial(
-            layouts.decathlon, task="Task10_Colon", start="colon", numbers=(1,),
-            labels={"0": "background", "1": "colon cancer primaries"},
-        ),
+        partial(layouts.decathlon, task="Task10_Colon", cases=("colon_001",), labels=COLON_NAMES),
         {"colon_001": ""},
         {"colon_tumor": {1}},
     ),
@@ -311,7 +302,7 @@ def test_an_empty_data_set_is_named(name: str, tmp_path: Path) -> None:
         ("lits", "LiTS/Training Batch 2/segmentation-130.nii"),
         ("lits", "LiTS/Training Batch 1/volume-2.nii"),
         ("msd_spleen", "Task09_Spleen/dataset.json"),
-        ("msd_spleen", "Task09_Spleen/imagesTr/spleen_002.nii.gz"),
+        ("msd_spleen", "Task09_Spleen/imagesTr/spleen_2.nii.gz"),
         ("segthor", "SegTHOR/train/Patient_40/GT.nii.gz"),
         ("totalsegmentator_v2", "Totalsegmentator_dataset_v201/meta.csv"),
     ],
@@ -329,7 +320,7 @@ def test_what_is_missing_is_named(name: str, missing: str, tmp_path: Path) -> No
 
 
 def test_another_task_of_the_decathlon_is_refused(tmp_path: Path) -> None:
-    layouts.decathlon(tmp_path, "Task09_Spleen", "spleen", LIVER_NAMES, (2,))
+    layouts.decathlon(tmp_path, "Task09_Spleen", ("spleen_2",), LIVER_NAMES)
     with pytest.raises(InputError, match=r"has the labels \[0, 1, 2\], expected \[0, 1\]"):
         cases_of("msd_spleen", tmp_path)
 
