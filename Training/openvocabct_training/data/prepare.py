@@ -23,8 +23,9 @@ from openvocabct_training.data.plan import (
     ruled_out,
 )
 from openvocabct_training.data.store import MANIFEST, SKIPPED, CaseRecord, CaseStore, SkippedCase
-from OpenVocabCTLib.errors import InputError
+from OpenVocabCTLib.errors import InputError, ResourceError
 from OpenVocabCTLib.inference.grid import WorkingGrid, to_working, working_grid
+from OpenVocabCTLib.memory import is_out_of_memory
 from OpenVocabCTLib.models.config import voxel_size
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 from OpenVocabCTLib.volume import CTVolume
@@ -143,6 +144,13 @@ class _Job:
             return prepare_case(self.case, CaseStore(self.store), Vocabulary.load(), self.spacing_mm, self.source)
         except InputError as error:
             return _Unusable(self.case, error.what, error.todo)
+        except (MemoryError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise ResourceError(
+                    f"case {self.case.id} does not fit into memory",
+                    "free memory, use fewer --jobs or a larger --spacing",
+                ) from error
+            raise
 
 
 @contextmanager
