@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from openvocabct_training.data.adapters import PUBLIC, LabelScheme, RawCase, adapters_named
+from openvocabct_training.data.adapters import ADAPTERS, PUBLIC, LabelScheme, RawCase, adapters_named
 from openvocabct_training.data.adapters.base import split_of
 from openvocabct_training.data.adapters.totalsegmentator import V2_CLASSES
 from openvocabct_training.data.plan import known_concepts_only, raw_cases
@@ -347,3 +347,13 @@ def test_a_table_of_another_version(tmp_path: Path) -> None:
 def test_an_unknown_data_set_names_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"there is no data set 'amos': choose among openkbp, .*amos22.*folder:FOLDER"):
         adapters_named(["amos"])
+
+
+def test_the_documentation_names_every_data_set_folder_and_page() -> None:
+    text = (Path(__file__).parents[3] / "Training" / "DATA.md").read_text(encoding="utf-8")
+    for data in PUBLIC.values():
+        assert f"`{data.name}`" in text
+        assert f"`{data.folders[0]}`" in text
+        assert data.page in text
+    for name in ADAPTERS:
+        assert f"`{name}`" in text

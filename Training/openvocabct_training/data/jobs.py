@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
@@ -17,7 +17,7 @@ from OpenVocabCTLib.errors import ResourceError
 R = TypeVar("R")
 
 
-def in_order(jobs: Sequence[Callable[[], R]], processes: int) -> Iterator[R]:
+def in_order(jobs: Sequence[Callable[[], R]], processes: int) -> Generator[R, None, None]:
     """Yield the result of every job, in the order of the jobs.
 
     Args:

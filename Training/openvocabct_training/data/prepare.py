@@ -74,8 +74,11 @@ def annotated_masks(case: RawCase, volume: CTVolume, grid: WorkingGrid) -> tuple
     masks: dict[str, np.ndarray] = {}
     lost: set[str] = set()
     for concept, native in case.each_mask(volume.geometry):
+        if not native.any():
+            masks[concept] = np.zeros(grid.shape, bool)  # most classes of most scans: not worth resampling
+            continue
         mask = to_working(native.astype(np.float32), grid, outside=0.0, clip=False).numpy() >= _INSIDE
-        if native.any() and not mask.any():
+        if not mask.any():
             lost.add(concept)
         else:
             masks[concept] = mask
