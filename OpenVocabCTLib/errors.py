@@ -18,6 +18,10 @@ class OpenVocabCTError(Exception):
         self.what = what
         self.todo = todo
 
+    def __reduce__(self) -> tuple[type[OpenVocabCTError], tuple[str, str]]:
+        """Keep both parts on the way from one process to another."""
+        return type(self), (self.what, self.todo)
+
 
 class InputError(OpenVocabCTError):
     """Bad usage, or input that is not a CT volume in Hounsfield units."""

@@ -8,6 +8,7 @@ import pytest
 from openvocabct_training import cli
 from openvocabct_training.data.store import CaseStore
 from Testing.openvocabct_training import raw_data
+from Testing.openvocabct_training.data import layouts
 from Testing.openvocabct_training.tiny_run import configuration, write_configuration
 from Testing.openvocabct_training.toys import HashEncoder
 
@@ -73,6 +74,28 @@ def test_prepare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["prepare", str(tmp_path / "raw"), "--store", str(tmp_path / "store")])
     assert capsys.readouterr().out == f"23 cases in {tmp_path / 'store'}\n"
     assert len(CaseStore(tmp_path / "store").records()) == 23
+
+
+def test_prepare_of_named_data_sets_with_a_bad_case(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layouts.segthor(tmp_path / "raw")
+    layouts.kits23(tmp_path / "raw")
+    bad = tmp_path / "raw" / "SegTHOR" / "train" / "Patient_40" / "GT.nii.gz"
+    bad.write_bytes(b"")
+    named = ["prepare", str(tmp_path / "raw"), "--store", str(tmp_path / "store"), "--dataset", "kits23", "segthor"]
+    said = failure(capsys, *named)
+    assert said.startswith(f"error: case segthor/Patient_40: {bad} cannot be read")
+    assert said.endswith("--on-error skip")
+    cli.main([*named, "--on-error", "skip", "--jobs", "1"])
+    spoken = capsys.readouterr()
+    assert spoken.out == f"3 cases in {tmp_path / 'store'}, 1 skipped (see {tmp_path / 'store' / 'skipped.jsonl'})\n"
+    assert f"skipped segthor/Patient_40: {bad} cannot be read" in spoken.err
+    assert [record.dataset for record in CaseStore(tmp_path / "store").records()] == ["kits23", "kits23", "segthor"]
+
+
+def test_prepare_of_an_unknown_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = failure(capsys, "prepare", str(tmp_path), "--store", str(tmp_path / "store"), "--dataset", "amos")
+    assert said.startswith("error: there is no data set 'amos': choose among openkbp, ")
+    assert not (tmp_path / "store").exists()
 
 
 def test_prepare_of_another_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

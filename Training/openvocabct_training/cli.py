@@ -24,12 +24,19 @@ def fit(arguments: Sequence[str]) -> None:
 
 def prepare(options: argparse.Namespace) -> None:
     """Raw data sets to the store."""
+    from openvocabct_training.data.adapters import ADAPTERS, adapters_named
     from openvocabct_training.data.prepare import prepare as run
-    from openvocabct_training.data.store import CaseStore
+    from openvocabct_training.data.store import SKIPPED, CaseStore
 
     spacing = options.spacing[0] if len(options.spacing) == 1 else options.spacing
-    records = run(options.source, CaseStore(options.store), spacing)
-    print(f"{len(records)} cases in {options.store}")
+    adapters = adapters_named(options.dataset) if options.dataset else ADAPTERS
+    store = CaseStore(options.store)
+    records = run(options.source, store, spacing, adapters, jobs=options.jobs, on_error=options.on_error)
+    skipped = [case for case in store.skipped() if case.dataset in adapters]
+    for case in skipped:
+        print(f"skipped {case.case}: {case.reason}", file=sys.stderr)
+    also = f", {len(skipped)} skipped (see {options.store / SKIPPED})" if skipped else ""
+    print(f"{len(records)} cases in {options.store}{also}")
 
 
 def export(options: argparse.Namespace) -> None:
@@ -71,6 +78,17 @@ def _parser() -> argparse.ArgumentParser:
         "--spacing", type=float, nargs="+", default=[2.5, 3.9, 3.9], metavar="MM",
         help="working voxel size: one number, or one along each of the patient's S, A and R axes (2.5 3.9 3.9)",
     )  # fmt: skip
+    step.add_argument(
+        "--dataset", nargs="+", default=(), metavar="NAME",
+        help="data sets to prepare (see Training/DATA.md), or nnunet:FOLDER, folder:FOLDER for your own; "
+        "those of the shipped weights if not given",
+    )  # fmt: skip
+    step.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="cases to prepare at the same time (%(default)s)"
+    )
+    step.add_argument(
+        "--on-error", choices=("stop", "skip"), default="stop", help="what to do about an unusable case (%(default)s)"
+    )
     step.set_defaults(run=prepare)
 
     step = commands.add_parser("refit", help="refit the queries of known concepts on a finished image tower")

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import blosc2
@@ -116,6 +117,77 @@ def test_hash_is_that_of_the_voxels(tmp_path: Path, image: np.ndarray, masks: di
     flipped = masks | {"liver": masks["liver"] ^ (np.arange(50) == 49)}
     assert store.write_case(image, flipped, **DESCRIPTION).sha256 != record.sha256
     assert store.write_case(image, masks, **DESCRIPTION).sha256 == record.sha256
+
+
+def test_a_manifest_of_an_earlier_version_names_no_patient(
+    tmp_path: Path, image: np.ndarray, masks: dict[str, np.ndarray]
+) -> None:
+    store = CaseStore(tmp_path)
+    record = store.write_case(image, masks, patient="somebody", **DESCRIPTION)
+    assert record.patient == "somebody"
+    row = asdict(record)
+    assert CaseRecord.from_json(json.dumps(row)) == record
+    del row["patient"]
+    assert CaseRecord.from_json(json.dumps(row)) == replace(record, patient="set/one")
+
+
+@pytest.mark.parametrize("line", ["", "{", "[]", '{"case": "set/one"}', '{"unknown": 1}'])
+def test_a_damaged_manifest_names_the_line(tmp_path: Path, line: str) -> None:
+    good = json.dumps(asdict(CaseRecord("a/b", "a", "train", "", (1, 1, 1), (1.0, 1.0, 1.0), {}, (), False, "")))
+    (tmp_path / MANIFEST).write_text(f"{good}\n{line}\n{good}\n")
+    with pytest.raises(InputError, match=r"line 2 of .*manifest\.jsonl is no case"):
+        CaseStore(tmp_path).records()
+
+
+@pytest.mark.parametrize(
+    "case", ["one", "set/", "/one", "set/..", "../set/one", "set/a/b", ".hidden/one", "set/.one", "set/a\\b"]
+)
+def test_names_that_lead_elsewhere_are_refused(
+    tmp_path: Path, image: np.ndarray, masks: dict[str, np.ndarray], case: str
+) -> None:
+    with pytest.raises(InputError, match="is no name of a case"):
+        CaseStore(tmp_path / "store").write_case(image, masks, **{**DESCRIPTION, "case": case})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_case_is_finished_only_if_it_was_made_from_the_same(
+    tmp_path: Path, image: np.ndarray, masks: dict[str, np.ndarray]
+) -> None:
+    store = CaseStore(tmp_path)
+    record = store.write_case(image, masks, source="this", absent=("brain",), **DESCRIPTION)
+    assert store.finished("set/one", "this") == record
+    assert store.finished("set/one", "that") is None
+    assert store.finished("set/two", "this") is None
+    (tmp_path / "set" / "one" / "image.b2nd").unlink()
+    assert store.finished("set/one", "this") is None
+
+
+def test_a_case_that_cannot_be_written_leaves_the_older_one(
+    tmp_path: Path, image: np.ndarray, masks: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = CaseStore(tmp_path)
+    record = store.write_case(image, masks, **DESCRIPTION)
+    really = Path.rename
+
+    def fail_on_the_new_one(self: Path, target: Path) -> Path:
+        if target == tmp_path / "set" / "one" and (self / "image.b2nd").stat().st_size != size:
+            raise OSError(errno.EIO, "input/output error")
+        return really(self, target)
+
+    size = (tmp_path / "set" / "one" / "image.b2nd").stat().st_size
+    monkeypatch.setattr(Path, "rename", fail_on_the_new_one)
+    with pytest.raises(InputError, match="cannot be written"):
+        store.write_case(image[:20], {"liver": masks["liver"][:20]}, **DESCRIPTION)
+    np.testing.assert_array_equal(store.image(record)[:], image)
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_file_that_is_gone_is_named(tmp_path: Path, image: np.ndarray, masks: dict[str, np.ndarray]) -> None:
+    store = CaseStore(tmp_path)
+    record = store.write_case(image, masks, **DESCRIPTION)
+    (tmp_path / "set" / "one" / "labels.b2nd").unlink()
+    with pytest.raises(InputError, match=r"labels\.b2nd is missing: run `openvocabct-train prepare` again"):
+        store.labels(record)
 
 
 def test_a_store_that_was_never_prepared(tmp_path: Path) -> None:
