@@ -136,14 +136,14 @@ def test_held_out_concepts_are_reported_apart() -> None:
 
 
 def test_the_worst_wording_is_named(tmp_path: Path) -> None:
-    system = KnownSystem({**SHAPES, "voice box": ball(0, -30, 0, 9), "lrnx": ball(0, 60, 0, 9)})
+    system = KnownSystem({**SHAPES, "voice box": ball(0, -30, 0, 9), "Larynx_OAR": ball(0, 60, 0, 9)})
     system.shapes["larynx with the vocal cords"] = SHAPES[LARYNX]
     measured = synonyms.measure(patient(tmp_path, system))
     assert measured[LARYNX]["dice"] == 1.0
     assert 0 < measured[LARYNX]["wordings"]["voice box"]["dice"] < 1
-    assert measured[LARYNX]["wordings"]["lrnx"]["same"] == 0.0
+    assert measured[LARYNX]["wordings"]["Larynx_OAR"]["same"] == 0.0
     summary = synonyms.summarise([record("synonyms", measured)])
-    assert summary["synonyms"]["worst"] == [LARYNX, "lrnx"]
+    assert summary["synonyms"]["worst"] == [LARYNX, "Larynx_OAR"]
     assert summary["synonyms"]["worst_drop"] == 1.0
     assert summary["synonyms"]["mean_drop_by_kind"]["abbreviation"] > 0
     assert summary["synonyms"]["concepts"][LARYNX]["wordings"]["voice box"]["read_as"] == LARYNX

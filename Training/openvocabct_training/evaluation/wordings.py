@@ -44,7 +44,7 @@ CURATED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "larynx": {
         "synonym": ("voice box", "organ of voice", "larynx with the vocal cords"),
-        "abbreviation": ("Larynx_OAR", "lrnx"),
+        "abbreviation": ("Larynx_OAR", "LARYNX"),
     },
     "mandible": {
         "synonym": ("lower jaw", "jaw bone", "mandibular bone", "bone that carries the lower teeth"),
