@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import sys
 from collections.abc import Sequence
@@ -59,10 +60,24 @@ def refit(options: argparse.Namespace) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Dice of a model on the validation patients."""
+    """Accuracy, open vocabulary, robustness and cost of a model."""
+    from openvocabct_training.evaluation import Options
     from openvocabct_training.evaluation import evaluate as run
 
-    run(options.source, options.model, options.output, options.limit)
+    names = {field.name for field in dataclasses.fields(Options)}
+    chosen = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in vars(options).items()
+        if name in names
+    }
+    run(options.source, options.model, options.output, options=Options(**chosen))
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Several evaluations in one table."""
+    from openvocabct_training.evaluation import compare as run
+
+    print(run(options.evaluations, options.output), end="")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -109,13 +124,41 @@ def _parser() -> argparse.ArgumentParser:
     step.add_argument("--decision", type=Path, help="YAML file with thresholds, for example small16_decision.yaml")
     step.set_defaults(run=export)
 
-    step = commands.add_parser("evaluate", help="measure a model on the OpenKBP validation patients")
+    _add_evaluate(commands.add_parser("evaluate", help="measure a model: accuracy, open vocabulary, robustness, cost"))
+    step = commands.add_parser("compare", help="several evaluations in one Markdown table")
+    step.add_argument("evaluations", type=Path, nargs="+", help="JSON files of `evaluate`; the first is compared with")
+    step.add_argument("--output", type=Path, default=None, help="Markdown file to write, besides printing it")
+    step.set_defaults(run=compare)
+    return parser
+
+
+def _add_evaluate(step: argparse.ArgumentParser) -> None:
+    suites = ("accuracy", "synonyms", "negatives", "laterality", "robustness", "cost", "all")
     step.add_argument("source", type=Path, help="folder that holds one folder per data set")
     step.add_argument("--model", default=None, help="model name or folder; the embedded one if not given")
-    step.add_argument("--output", type=Path, required=True, help="JSON file for the figures")
+    step.add_argument(
+        "--output", type=Path, required=True,
+        help="JSON file for the figures (the rest goes to a folder of the same name), or a folder for everything",
+    )  # fmt: skip
+    step.add_argument(
+        "--suite", dest="suites", nargs="+", choices=suites, default=list(suites[:4]), metavar="SUITE",
+        help=f"what to measure: {', '.join(suites)} (accuracy synonyms negatives laterality: one image pass a scan)",
+    )  # fmt: skip
     step.add_argument("--limit", type=int, default=None, help="only the first N patients")
+    step.add_argument("--dataset", default="openkbp", help="data set of SOURCE (%(default)s)")
+    step.add_argument("--split", choices=("train", "validation"), default="validation", help="(%(default)s)")
+    step.add_argument("--cases", dest="listing", type=Path, default=None, help="JSON-lines file of cases, see README")
+    step.add_argument(
+        "--held-out", nargs="+", default=[], metavar="CONCEPT",
+        help="ids of concepts that the model was not trained on: asked by their words alone and reported apart",
+    )  # fmt: skip
+    step.add_argument(
+        "--predictor", default="openvocabct_training.evaluation.predictors:segmenter", metavar="MODULE:FUNCTION",
+        help="makes the system from --model (a text-prompted model folder)",
+    )  # fmt: skip
+    step.add_argument("--pictures", type=int, default=4, help="of the worst answers (%(default)s)")
+    step.add_argument("--skip-bad", action="store_true", help="leave out and list cases that cannot be read")
     step.set_defaults(run=evaluate)
-    return parser
 
 
 def _run(arguments: Sequence[str]) -> None:

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openvocabct_training.evaluation import compare
+from openvocabct_training.evaluation.report import markdown, number, table, with_interval
+from OpenVocabCTLib.errors import InputError
+
+
+def accuracy(**dice: float | None) -> dict[str, Any]:
+    return {
+        concept: {
+            "outcome": "scored" if value else "missed", "dice": value, "nsd": value, "hd95_mm": 4.0 if value else None,
+            "reference_ml": 1.0, "answer_ml": 1.0, "tolerance_mm": 3.0, "presence": 0.9, "held_out": False,
+        }
+        for concept, value in dice.items()
+    }  # fmt: skip
+
+
+def write(path: Path, system: str, patients: dict[str, dict[str, Any]], **changes: Any) -> Path:
+    records = [
+        {"case": case, "patient": case, "suspect": [], "seconds": 1.5, "accuracy": entry}
+        for case, entry in patients.items()
+    ]
+    content = {"system": system, "suites": ["accuracy"], "patients": records, "summary": {}} | changes
+    path.write_text(json.dumps(content))
+    return path
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
+    return {line[0]: line[1:] for line in lines}
+
+
+@pytest.fixture
+def evaluations(tmp_path: Path) -> tuple[Path, Path]:
+    ours = {"a": accuracy(larynx=0.8, mandible=0.9), "b": accuracy(larynx=0.6, mandible=0.9), "c": accuracy(larynx=0.5)}
+    theirs = {"b": accuracy(larynx=0.5, mandible=0.7), "a": accuracy(larynx=0.7, mandible=0.7)}
+    return write(tmp_path / "ours.json", "ours", ours), write(tmp_path / "theirs.json", "CNN | fixed", theirs)
+
+
+def test_rows_are_systems_on_the_patients_they_share(evaluations: tuple[Path, Path], tmp_path: Path) -> None:
+    text = compare(evaluations, tmp_path / "table.md")
+    assert (tmp_path / "table.md").read_text() == text
+    found = rows(text)
+    assert found["ours"][0].startswith("0.800 [")  # 0.7 for the larynx without patient c, 0.9 for the mandible
+    assert found["ours"][1] == "-"
+    # 0.1 worse in every larynx, 0.2 in every mandible: the same whichever patients are drawn.
+    assert found[r"CNN \| fixed"][1] == "-0.150 [-0.150, -0.150]"
+    assert found["larynx"] == ["0.700", "0.600"]
+    assert "Left out, because not all were: c." in text
+    assert "2 patients" in text
+
+
+def test_systems_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    paths = [write(tmp_path / f"{name}.json", "ours", {"a": accuracy(larynx=0.5)}) for name in ("first", "second")]
+    found = rows(compare(paths))
+    assert found["ours (first)"][0] == "0.500"  # one patient has no interval
+    assert found["ours (second)"][1] == "0.000"
+
+
+def test_other_suites_where_they_were_measured(tmp_path: Path) -> None:
+    path = write(tmp_path / "ours.json", "ours", {"a": accuracy(larynx=0.5)}, suites=["accuracy", "laterality"])
+    content = json.loads(path.read_text())
+    content["patients"][0]["laterality"] = {"left_kidney": {"own_ml": 1.0, "other_ml": 2.0, "swapped": True}}
+    path.write_text(json.dumps(content))
+    other = write(tmp_path / "other.json", "other", {"a": accuracy(larynx=0.0)})
+    found = rows(compare([path, other]))
+    assert (found["ours"][6], found["other"][6]) == ("1 of 1", "-")
+    assert (found["ours"][4], found["other"][4]) == ("0", "1")
+
+
+def test_bad_comparisons(evaluations: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing to compare"):
+        compare([])
+    with pytest.raises(InputError, match="no patient in common"):
+        compare([evaluations[0], write(tmp_path / "other.json", "other", {"z": accuracy(larynx=0.5)})])
+    with pytest.raises(InputError, match="without the accuracy suite"):
+        compare([write(tmp_path / "other.json", "other", {}, suites=["cost"])])
+    for content in ("{", "[]", "{}"):
+        (tmp_path / "bad.json").write_text(content)
+        with pytest.raises(InputError, match=r"bad\.json holds no evaluation"):
+            compare([tmp_path / "bad.json"])
+    with pytest.raises(InputError, match="holds no evaluation"):
+        compare([tmp_path / "missing.json"])
+
+
+def test_numbers_and_tables() -> None:
+    assert number(None) == "-"
+    assert with_interval(0.7123, [0.69, 0.731]) == "0.712 [0.690, 0.731]"
+    assert with_interval(0.7123, None) == "0.712"
+    assert table(("a", "b"), [["x|y", "1"]]) == "| a | b |\n| --- | --- |\n| x\\|y | 1 |"
+
+
+def test_a_page_without_accuracy() -> None:
+    summary = {"patients": 1, "mean_seconds_image_pass": 2.0, "swapped_sides": 0}
+    sides = {"asked": 0, "swap_rate": None, "any_on_the_other_side": 0, "largest_ml_on_the_other_side": 0.0}
+    page = markdown({"system": "s", "dataset": "d", "split": "", "summary": summary | {"laterality": sides}})
+    assert page.startswith("# s: 1 patients of d\n")
+    assert "answers on the wrong side | 0 of 0" in page

@@ -1,0 +1,111 @@
+"""Plots of an evaluation, drawn without a display."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from openvocabct_training.evaluation.suites.accuracy import METRICS, concepts_of, table
+from OpenVocabCTLib.output.atomic import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LABELS = {"dice": "Dice", "nsd": "normalised surface Dice", "hd95_mm": "95 % Hausdorff distance (mm)"}
+_DPI = 120
+
+
+def write_box_plots(records: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write a PNG with one box per structure for each metric; whiskers span 1.5 interquartile ranges.
+
+    Raises:
+        InputError: the folder cannot be written.
+        ResourceError: the disk is full.
+    """
+    concepts = concepts_of(records)
+    figure = _figure(max(6.0, 2.0 + 0.6 * len(concepts)), 3.2 * len(METRICS))
+    for row, metric in enumerate(METRICS):
+        axes = figure.add_subplot(len(METRICS), 1, row + 1)
+        values = table(records, metric, concepts)
+        columns = [[float(value) for value in column if value == value] for column in values.T]
+        positions = [n for n, column in enumerate(columns) if column]
+        if positions:
+            axes.boxplot([columns[n] for n in positions], positions=positions, widths=0.6, showmeans=True)
+        axes.set_xlim(-0.6, len(concepts) - 0.4)
+        last = row == len(METRICS) - 1
+        axes.set_xticks(
+            range(len(concepts)),
+            [concept.replace("_", " ") if last else "" for concept in concepts],
+            rotation=30,
+            ha="right",
+        )
+        axes.set_ylabel(_LABELS[metric])
+        axes.grid(axis="y", alpha=0.3)
+        if metric != "hd95_mm":
+            axes.set_ylim(-0.02, 1.02)
+    _save(figure, path)
+
+
+def suite_bars(summary: dict[str, Any]) -> dict[str, float]:
+    """Return the headline of every suite in a summary, each between 0 and 1 with 1 the best."""
+    bars: dict[str, float | None] = {
+        "Dice": summary.get("mean_dice_over_organs"),
+        "NSD": summary.get("mean_nsd_over_organs"),
+    }
+    if "synonyms" in summary:
+        drops = summary["synonyms"]["mean_drop_by_kind"]
+        bars |= {
+            f"{kind}s: Dice kept" if kind != "latin" else "Latin: Dice kept": 1 - max(drop, 0.0)
+            for kind, drop in drops.items()
+        }
+    if "negatives" in summary:
+        for category in ("absent", "out_of_view", "wrong_side", "nonsense"):
+            rate = summary["negatives"][category]["rate"]
+            bars[f"{category.replace('_', ' ')}: not invented"] = None if rate is None else 1 - rate
+        bars["presence AUROC"] = summary["negatives"]["presence_auroc"]
+    if "laterality" in summary:
+        rate = summary["laterality"]["swap_rate"]
+        bars["sides: not swapped"] = None if rate is None else 1 - rate
+    for perturbation, entry in summary.get("robustness", {}).items():
+        bars[f"Dice, {perturbation} changed"] = entry["mean_dice"]
+    return {name: value for name, value in bars.items() if value is not None}
+
+
+def write_suite_bars(summary: dict[str, Any], path: Path) -> None:
+    """Write a PNG with one bar per headline figure of the suites; nothing is written where there is none.
+
+    Raises:
+        InputError: the folder cannot be written.
+        ResourceError: the disk is full.
+    """
+    bars = suite_bars(summary)
+    if not bars:
+        return
+    figure = _figure(8.0, 1.0 + 0.34 * len(bars))
+    axes = figure.add_subplot()
+    places = list(range(len(bars)))[::-1]
+    axes.barh(places, list(bars.values()), color="#3b7dd8")
+    for place, value in zip(places, bars.values(), strict=True):
+        axes.text(max(value, 0.0) + 0.01, place, f"{value:.3f}", va="center", size=8)
+    axes.set_yticks(places, list(bars))
+    axes.set_xlim(0, 1.12)
+    axes.grid(axis="x", alpha=0.3)
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    with replacing(path) as temporary:
+        temporary.write_bytes(picture.getvalue())
