@@ -123,6 +123,8 @@ def _expand_pair(entry: Mapping[str, Any]) -> Iterator[Concept]:
         words = {f"{{{key}}}": word for key, word in _SIDE_WORDS[side].items()}
         phrases = _fill(templates, words)
         sided = {key: _fill(entry[key], words) for key in ("part_of", "parts") if key in entry}
+        if f"parts_{side}" in entry:  # where the sides are not alike, as the lungs
+            sided["parts"] = entry[f"parts_{side}"]
         yield Concept(
             id=f"{side}_{base}",
             name=phrases[0],
