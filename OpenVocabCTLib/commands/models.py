@@ -30,7 +30,13 @@ def list_models(as_json: JsonOption = False) -> None:
         print_json({"models": [model_record(info) for info in found]})
         return
     rows = [
-        (info.name, info.version, f"{info.parameters / 1e6:.1f} M", describe_voxels(info.spacing_mm), str(len(info.concepts)))
+        (
+            info.name,
+            info.version,
+            f"{info.parameters / 1e6:.1f} M",
+            describe_voxels(info.spacing_mm),
+            str(len(info.concepts)),
+        )
         for info in found
     ]
     print_table(("model", "version", "parameters", "voxels", "structures"), rows, right=(2, 3, 4))
@@ -49,7 +55,9 @@ def show_model(name: NameArgument = None, as_json: JsonOption = False) -> None:
         print_json(model_record(info) | {"concepts": trained})
         return
     typer.echo(f"{info.name} {info.version}: {info.description}")
-    typer.echo(f"licence {info.licence}, {info.parameters / 1e6:.1f} M parameters, {describe_voxels(info.spacing_mm)} voxels")
+    typer.echo(
+        f"licence {info.licence}, {info.parameters / 1e6:.1f} M parameters, {describe_voxels(info.spacing_mm)} voxels"
+    )
     typer.echo(f"folder {info.folder}; read MODEL_CARD.md there\n")
     rows = [
         (concept, str(facts.get("cases", NOTHING)), decimal(facts.get("dice"), 2)) for concept, facts in trained.items()
