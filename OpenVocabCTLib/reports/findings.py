@@ -79,10 +79,11 @@ def _of_sentence(sentence: Sentence, vocabulary: Vocabulary, index: PhraseIndex)
         return
     scopes = find_scopes(sentence.text)
     said = split_side(tokens(sentence.text)).sides
+    heading = _of_heading(sentence.section, index)
     for mention in mentions:
         if not mention.is_finding:
             continue
-        structures = _near(mention, mentions, vocabulary)
+        structures = _near(mention, mentions, vocabulary) or heading
         concept = _specific(mention.concept, structures, vocabulary, index)
         side = concept.side
         if side is Side.NONE:
@@ -103,6 +104,12 @@ def _of_sentence(sentence: Sentence, vocabulary: Vocabulary, index: PhraseIndex)
             structures[0].region if structures else concept.region,
             scopes.status(mention.start, mention.end),
         )
+
+
+def _of_heading(section: str, index: PhraseIndex) -> tuple[Concept, ...]:
+    """Return the structure that a section is about: "LIVER: no focal lesion"."""
+    match = index.find(split_side(tokens(section))) if section else None
+    return () if match is None else (match.concept,)
 
 
 def _near(finding: Mention, mentions: Sequence[Mention], vocabulary: Vocabulary) -> tuple[Concept, ...]:

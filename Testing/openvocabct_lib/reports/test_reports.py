@@ -144,6 +144,11 @@ def test_sides_of_findings(text: str, concept: str, side: Side) -> None:
     assert finding.side is side
 
 
+def test_a_heading_says_where() -> None:
+    (lesion,) = read_report("LIVER: There is a lesion of 2 cm.")
+    assert (lesion.concept.id, lesion.sentence.section) == ("liver_lesion", "liver")
+
+
 @given(st.text(max_size=300))
 def test_any_text_is_read(text: str) -> None:
     for finding in read_report(text):
