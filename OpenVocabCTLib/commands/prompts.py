@@ -42,7 +42,7 @@ def prompts(
     rows = [
         (
             record["prompt"],
-            record["name"] or ("free text" if record["match"] == "free" else NOTHING),
+            _understood(record),
             record["side"] or NOTHING,
             _code_text(record["code"]),
             record["training"] or NOTHING,
@@ -61,18 +61,24 @@ def prompt_record(prompt: Prompt, vocabulary: Vocabulary, trained: Collection[st
         vocabulary: where its concept comes from.
         trained: ids of the concepts that the model was trained on.
     """
-    concept = prompt.concept
+    concept, expression = prompt.concept, prompt.expression
+    named = list(expression.concepts()) if expression else [concept] if concept else []
     return {
         "prompt": prompt.label,
         "match": prompt.match,
         "canonical": concept.id if concept else None,
         "name": concept.name if concept else None,
         "side": concept.side.value if concept else None,
-        "structures": [leaf.id for leaf in vocabulary.leaves(concept)] if concept else [],
+        "expression": expression.formula if expression else None,
+        "structures": list(dict.fromkeys(leaf.id for one in named for leaf in vocabulary.leaves(one))),
+        "kind": concept.kind if concept else None,
+        "part_of": list(concept.part_of) if concept else [],
+        "names": dict(concept.names) if concept else {},
         "code": code_record(concept.terminology) if concept else None,
-        "region": list(concept.region) if concept else [],
+        "region": list(dict.fromkeys(region for one in named for region in one.region)),
         "training": training_status(prompt, vocabulary, trained),
         "note": prompt.note,
+        "suggestions": list(prompt.suggestions),
     }
 
 
@@ -80,13 +86,26 @@ def training_status(prompt: Prompt, vocabulary: Vocabulary, trained: Collection[
     """Say what a model knows of a prompt: "trained", "related" or "untested"; None where it names nothing."""
     if prompt.match in ("unclear", "nothing"):
         return None
-    if prompt.concept is None:
-        return UNTESTED
-    leaves = [leaf.id for leaf in vocabulary.leaves(prompt.concept)]
-    if prompt.concept.id in trained or all(leaf in trained for leaf in leaves):
+    if prompt.expression is not None:
+        # An expression is known as well as the least known of its structures.
+        known = [_concept_status(concept, vocabulary, trained) for concept in prompt.expression.concepts()]
+        return max(known, key=(TRAINED, RELATED, UNTESTED).index)
+    return UNTESTED if prompt.concept is None else _concept_status(prompt.concept, vocabulary, trained)
+
+
+def _concept_status(concept: Concept, vocabulary: Vocabulary, trained: Collection[str]) -> str:
+    leaves = [leaf.id for leaf in vocabulary.leaves(concept)]
+    if concept.id in trained or all(leaf in trained for leaf in leaves):
         return TRAINED
-    neighbours = {*leaves, prompt.concept.mirror, *_groups_of(prompt.concept, vocabulary)}
+    neighbours = {*leaves, *concept.parts, *concept.part_of, concept.mirror, *_groups_of(concept, vocabulary)}
     return RELATED if neighbours.intersection(trained) else UNTESTED
+
+
+def _understood(record: dict[str, Any]) -> str:
+    """What the table shows beside the typed text."""
+    if record["match"] == "free":
+        return "free text"
+    return str(record["name"] or record["expression"] or NOTHING)
 
 
 def _groups_of(concept: Concept, vocabulary: Vocabulary) -> set[str]:

@@ -16,6 +16,7 @@ from OpenVocabCTLib.commands.options import (
     check_threshold,
 )
 from OpenVocabCTLib.commands.outputs import Outputs
+from OpenVocabCTLib.commands.reports import read_report_prompts
 from OpenVocabCTLib.commands.results import print_segments, segment_record
 from OpenVocabCTLib.commands.run import Answer, Run
 from OpenVocabCTLib.commands.services import services_of
@@ -26,15 +27,20 @@ from OpenVocabCTLib.errors import InputError
 def segment(
     context: typer.Context,
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="A CT: NIfTI, NRRD, MetaImage, or a DICOM folder.")],
-    prompt: Annotated[
-        list[str], typer.Option("--prompt", "-p", metavar="TEXT", help='For example "left kidney"; repeat for more.')
-    ],
     output: Annotated[
         Path,
         typer.Option(
             "--output", "-o", metavar="FILE", help=".seg.nrrd (3D Slicer), or a label map: .nii.gz, .nii, .nrrd, .mha."
         ),
     ],
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option("--prompt", "-p", metavar="TEXT", help='For example "left kidney"; repeat for more.'),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.txt", help="Segment what a report finds: each finding and the structure it is in."),
+    ] = None,
     model: ModelOption = None,
     device: DeviceOption = "auto",
     threshold: Annotated[
@@ -62,18 +68,25 @@ def segment(
     reporter = Reporter(quiet)
     outputs = Outputs(output, stats, preview, probabilities)
     # What costs nothing to find out comes first.
-    prompts = PromptSet.parse(prompt)
+    typed = prompt or []
+    if not typed and report is None:
+        raise InputError("there is nothing to segment", 'name a structure with --prompt, for example -p "left kidney"')
+    from_report = None if report is None else read_report_prompts(report)
+    prompts = PromptSet.parse([*typed, *(from_report.texts if from_report else ())])
     check_threshold(threshold)
     check_device(device)
     check_source(source)
     outputs.check(source)
 
+    for line in from_report.lines() if from_report else ():
+        reporter.say(line)
     answer = Run(services_of(context), reporter, clock).answer(source, prompts, model, device, threshold)
     for path in outputs.write(answer.study, answer.segmentation, prompts, overlap):
         reporter.say(f"wrote {path}")
     clock.lap("write")
     if as_json:
-        print_json(_report(source, outputs, answer, clock))
+        findings = {"report": from_report.records(tuple(answer.segmentation), len(typed))} if from_report else {}
+        print_json(_report(source, outputs, answer, clock) | findings)
     else:
         print_segments(answer.segmentation)
 

@@ -8,7 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
+from OpenVocabCTLib.inference.composition import Formula
 from OpenVocabCTLib.models.config import DecisionConfig
+from OpenVocabCTLib.prompts.expressions import Expression, Operation
 from OpenVocabCTLib.prompts.laterality import split_side
 from OpenVocabCTLib.prompts.parsing import Prompt
 from OpenVocabCTLib.prompts.vocabulary import Concept, Side, Vocabulary
@@ -56,15 +58,17 @@ class Question:
 
     Attributes:
         prompt: the prompt.
-        parts: queries whose union answers it; empty when nothing can be asked.
+        parts: queries that answer it; empty when nothing can be asked.
         refusal: why nothing can be asked, "" otherwise.
         note: what the user should know about the answer.
+        formula: how the masks of the parts make up the answer; None is their union.
     """
 
     prompt: Prompt
     parts: tuple[Part, ...]
     refusal: str = ""
     note: str = ""
+    formula: Formula | None = None
 
     def with_threshold(self, threshold: float | None) -> Question:
         """The same question with another voxel threshold; unchanged if None."""
@@ -107,8 +111,13 @@ class QuestionMaker:
 
     def ask(self, prompt: Prompt) -> Question:
         """Turn one prompt into a question."""
-        if prompt.concept is not None:
-            return self._known(prompt, prompt.concept)
+        meant = prompt.concept or prompt.expression
+        if meant is not None:
+            asked = self._asked(meant)
+            if isinstance(asked, str):
+                return Question(prompt, (), asked)
+            notes = (*dict.fromkeys(asked.notes), *self._few(asked.scans))
+            return Question(prompt, asked.parts, note="; ".join(notes), formula=asked.formula)
         if prompt.free_text is None:
             return Question(prompt, (), prompt.note)
         return self._free(prompt, prompt.free_text)
@@ -118,21 +127,80 @@ class QuestionMaker:
         """(phrases, dim) of everything that free text is compared with."""
         return self.bank.embed([phrase for phrase, _ in self._phrases])
 
-    def _known(self, prompt: Prompt, concept: Concept) -> Question:
-        leaves: Sequence[Concept] = (concept,) if concept.id in self.trained else self.vocabulary.leaves(concept)
-        seen = [leaf for leaf in leaves if leaf.id in self.trained]
-        if not seen:
-            return Question(prompt, (), f"this model was not trained on {concept.name}")
-        trained = [leaf for leaf in seen if self.is_answered(leaf)]
-        if not trained:
-            return Question(prompt, (), self._too_few(concept.name, seen))
+    def _asked(self, meant: Concept | Expression) -> _Asked | str:
+        """What is asked for a structure or an expression, or why nothing is."""
+        if isinstance(meant, Concept):
+            return self._structure(meant)
+        operands = [self._asked(operand) for operand in meant.operands]
+        refusals = [operand for operand in operands if isinstance(operand, str)]
+        if refusals:
+            return "; ".join(dict.fromkeys(refusals))
+        asked = [operand for operand in operands if not isinstance(operand, str)]
+        cut = [f"{meant.in_words}: cut at the middle of the body"] if meant.operation == "half" else []
+        return _combined(meant.operation, asked, cut, meant.side)
+
+    def _structure(self, concept: Concept) -> _Asked | str:
+        """Ask for a structure itself, else for its members, its parts, or a half of what lies on both sides."""
+        if self._is_asked(concept):
+            return self._single(concept)
+        if concept.members and concept.id not in self.trained:
+            return self._group(concept)
+        if concept.id not in self.trained:
+            parts = [self._structure(self.vocabulary.get(part)) for part in concept.parts]
+            asked = [part for part in parts if not isinstance(part, str)]
+            if parts and len(asked) == len(parts):
+                return _combined("union", asked, [f"{concept.name}: put together from its parts"])
+            whole = self.vocabulary.pair_of(concept)
+            if whole is not None and self._is_asked(whole):
+                return _combined(
+                    "half",
+                    [self._single(whole)],
+                    [f"{concept.name}: the {concept.side} half of {whole.name}, cut at the middle of the body"],
+                    concept.side,
+                )
+            return f"this model was not trained on {concept.name}{self._known_whole(concept)}"
+        return self._too_few(concept.name, [concept])
+
+    def _group(self, group: Concept) -> _Asked | str:
+        """Ask for those members that can be asked for."""
+        leaves = self.vocabulary.leaves(group)
+        asked = [(leaf, one) for leaf in leaves if not isinstance(one := self._member(leaf), str)]
+        if not asked:
+            seen = [leaf for leaf in leaves if leaf.id in self.trained]
+            return self._too_few(group.name, seen) if seen else f"this model was not trained on {group.name}"
         notes = []
-        if len(trained) < len(leaves):
-            notes.append(f"only {', '.join(leaf.name for leaf in trained)}, which the model was trained on")
-        scans = min(self.trained[leaf.id] for leaf in trained)
-        if scans < _FEW_SCANS:
-            notes.append(f"learned from {_scans(scans)} only, check the result")
-        return Question(prompt, tuple(self._part(leaf) for leaf in trained), note="; ".join(notes))
+        if len(asked) < len(leaves):
+            notes.append(f"only {', '.join(leaf.name for leaf, _ in asked)}, which the model was trained on")
+        return _combined("union", [one for _, one in asked], notes)
+
+    def _member(self, leaf: Concept) -> _Asked | str:
+        """Ask for a member of a group; never for half of that group, which is not there to be cut."""
+        whole = self.vocabulary.pair_of(leaf)
+        if leaf.id in self.trained or whole is None or not self._is_asked(whole):
+            return self._structure(leaf)
+        return self._single(whole)
+
+    def _is_asked(self, concept: Concept) -> bool:
+        return concept.id in self.trained and self.is_answered(concept)
+
+    def _single(self, concept: Concept) -> _Asked:
+        return _Asked((self._part(concept),), Formula(None, part=0), (), self.trained[concept.id])
+
+    def _known_whole(self, concept: Concept) -> str:
+        """What the model knows that the structure is part of, to be said after a refusal."""
+        for whole in concept.part_of:
+            if self._is_asked(self.vocabulary.get(whole)):
+                return f", but on {self.vocabulary.get(whole).name}, which it belongs to"
+        return ""
+
+    @staticmethod
+    def _few(scans: int) -> tuple[str, ...]:
+        return (f"learned from {_scans(scans)} only, check the result",) if scans < _FEW_SCANS else ()
+
+    @cached_property
+    def answered(self) -> frozenset[str]:
+        """Ids of the concepts that can be asked for directly."""
+        return frozenset(one for one, scans in self.trained.items() if scans >= self.decision.minimum_scans)
 
     def is_answered(self, concept: Concept) -> bool:
         """Whether enough training scans showed a concept that the model was trained on."""
@@ -165,6 +233,38 @@ class QuestionMaker:
         note = f"read as free text, nearest to {nearest.name} (similarity {similarity[best]:.2f}): check the result"
         part = Part(Wording(text, _side_of(text)), None, self.decision.threshold, self.decision.presence_threshold)
         return Question(prompt, (part,), note=note)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked for a structure or an expression.
+
+    Attributes:
+        parts: queries.
+        formula: how they make up the answer.
+        notes: what the user should know.
+        scans: the least number of training scans that showed one of them.
+    """
+
+    parts: tuple[Part, ...]
+    formula: Formula
+    notes: tuple[str, ...]
+    scans: int
+
+
+def _combined(operation: Operation, asked: Sequence[_Asked], notes: Sequence[str], side: Side = Side.NONE) -> _Asked:
+    """Combine what is asked; the parts follow each other."""
+    parts: tuple[Part, ...] = ()
+    operands = []
+    for one in asked:
+        operands.append(one.formula.moved(len(parts)))
+        parts += one.parts
+    return _Asked(
+        parts,
+        operands[0] if operation == "union" and len(operands) == 1 else Formula(operation, tuple(operands), side=side),
+        (*notes, *(note for one in asked for note in one.notes)),
+        min(one.scans for one in asked),
+    )
 
 
 def _scans(number: int) -> str:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ import torch
 from torch import Tensor
 
 from OpenVocabCTLib.errors import InputError, ModelError
-from OpenVocabCTLib.inference.answers import Answer, native_mask, settle, study_logits, study_presence, union
+from OpenVocabCTLib.inference.answers import Answer, native_mask, settle, study_logits, study_presence
+from OpenVocabCTLib.inference.composition import Formula, evaluate, half_of
+from OpenVocabCTLib.inference.coverage import landmarks, where_it_would_be
 from OpenVocabCTLib.inference.devices import Compute, Precision, choose_compute, memory_errors
 from OpenVocabCTLib.inference.embedding import EmbeddingCache, VoxelEmbedding
 from OpenVocabCTLib.inference.grid import to_native, whole
 from OpenVocabCTLib.inference.image_pass import Progress, encode_volume
-from OpenVocabCTLib.inference.questions import Question, QuestionMaker, Wording
+from OpenVocabCTLib.inference.plausibility import doubts
+from OpenVocabCTLib.inference.questions import Part, Question, QuestionMaker, Wording
 from OpenVocabCTLib.inference.towers import Backend, ImageTower, TorchTower, choose_tower
 from OpenVocabCTLib.models import checkpoints
 from OpenVocabCTLib.models.config import DecisionConfig, ModelConfig
@@ -27,6 +31,7 @@ from OpenVocabCTLib.models.heads import Queries
 from OpenVocabCTLib.models.openvocab import OpenVocabCT
 from OpenVocabCTLib.output.masks import CroppedMask
 from OpenVocabCTLib.output.segmentation import Segment, Segmentation, unanswered
+from OpenVocabCTLib.prompts.concepts import Concept
 from OpenVocabCTLib.prompts.parsing import PromptSet
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 from OpenVocabCTLib.text.bank import EmbeddingBank
@@ -34,6 +39,8 @@ from OpenVocabCTLib.volume import CTVolume
 
 BANK_FILE = "text_bank.safetensors"
 _WORDINGS_AT_ONCE = 8
+_LANDMARKS_AT_ONCE = 4  # with the other sides of theirs as many wordings
+_LANDMARK_ML = 5.0
 
 
 class Segmenter:
@@ -193,8 +200,16 @@ class Study:
         Raises:
             InputError: a prompt is empty, or a threshold is not between 0 and 1.
         """
-        stream = self.stream(prompts, threshold)
-        return Segmentation(self.volume.geometry, tuple(stream.segments), self.volume, stream.notes)
+        prompt_set = prompts if isinstance(prompts, PromptSet) else PromptSet.parse(prompts)
+        stream = self.stream(prompt_set, threshold)
+        segments = tuple(stream.segments)
+        unusual = [
+            f"{prompt.label}: {doubt}"
+            for prompt, segment in zip(prompt_set, segments, strict=True)
+            if prompt.concept is not None
+            for doubt in doubts(segment, prompt.concept)
+        ]
+        return Segmentation(self.volume.geometry, segments, self.volume, (*stream.notes, *unusual))
 
     def stream(
         self, prompts: PromptSet | Iterable[str], threshold: float | Sequence[float | None] | None = None
@@ -239,7 +254,9 @@ class Study:
         question = self.segmenter.questions.ask(PromptSet.parse([prompt])[0])
         result = np.zeros(self.volume.geometry.shape, np.float32)
         everything = whole(self.volume.geometry.shape)
-        for answer in self._parts([question])[0]:
+        for place, answer in enumerate(self._parts([question])[0]):
+            if question.formula is not None and place not in question.formula.wanted:
+                continue
             values = to_native(answer.logits, self.embedding.offset, self.embedding.grid, everything)
             np.maximum(result, values.sigmoid().numpy(), out=result)
         return result
@@ -277,29 +294,63 @@ class Study:
     def _decide(self, question: Question, answers: Sequence[Answer]) -> _Outcome:
         if question.refusal:
             return _Outcome(0.0, question.refusal, None)
-        presence = max(answer.presence for answer in answers)
+        formula = question.formula or Formula("union", tuple(Formula(None, part=i) for i in range(len(answers))))
+        wanted = formula.wanted
+        presence = max(answers[place].presence for place in wanted)
         believed = [
-            (part, answer)
-            for part, answer in zip(question.parts, answers, strict=True)
-            if answer.presence >= part.presence_threshold
+            answer.presence >= part.presence_threshold for part, answer in zip(question.parts, answers, strict=True)
         ]
-        if not believed:
-            needed = min(part.presence_threshold for part in question.parts)
-            return _Outcome(presence, f"not in this scan (presence {presence:.0%}, {needed:.0%} needed)", None)
+        if not any(believed[place] for place in wanted):
+            needed = min(question.parts[place].presence_threshold for place in wanted)
+            reason = f"not in this scan (presence {presence:.0%}, {needed:.0%} needed)"
+            place = self._place_of(question)
+            return _Outcome(presence, f"{place}: {reason}" if place else reason, None)
         with memory_errors():
             masks = [
-                native_mask(answer, self.embedding, _logit(part.threshold))
-                for part, answer in believed
-                if answer.positive
+                self._mask(part, answer) if sure else None
+                for part, answer, sure in zip(question.parts, answers, believed, strict=True)
             ]
-        masks = [mask for mask in masks if mask.count]
-        if not masks:
-            return _Outcome(presence, "no voxel is above the threshold", None)
-        mask = union(masks)
+            if not any(masks[place] is not None for place in wanted):
+                return _Outcome(presence, "no voxel is above the threshold", None)
+            mask = evaluate(formula, masks, lambda found, side: half_of(found, side, self.embedding))
+        if mask is None:
+            return _Outcome(presence, "found, but nothing of it is left by what was asked", None)
         volume_ml = mask.count * self.volume.geometry.voxel_volume_ml
         if volume_ml < self._decision.min_volume_ml:
             return _Outcome(presence, f"only {volume_ml:.2f} ml, too little to be sure of", None)
         return _Outcome(presence, "", mask)
+
+    def _place_of(self, question: Question) -> str:
+        """Say that the scan ends before what was asked for begins, "" where that cannot be known."""
+        meant = question.prompt.concept
+        if meant is None or meant.level is None:
+            return ""
+        asked = landmarks(self.segmenter.questions.vocabulary, self.segmenter.questions.answered)
+        return where_it_would_be([meant], self._landmarks_found, asked)
+
+    @cached_property
+    def _landmarks_found(self) -> tuple[Concept, ...]:
+        """Landmarks that are in this scan; asked once, without making their masks on the native grid."""
+        questions = self.segmenter.questions
+        asked = landmarks(questions.vocabulary, questions.answered)
+        voxel_ml = float(np.prod(self.embedding.grid.spacing)) / 1000.0
+        found = []
+        for start in range(0, len(asked), _LANDMARKS_AT_ONCE):
+            batch = asked[start : start + _LANDMARKS_AT_ONCE]
+            asked_for = [questions.ask(prompt) for prompt in PromptSet.parse([concept.name for concept in batch])]
+            for concept, question, answers in zip(batch, asked_for, self._parts(asked_for), strict=True):
+                (part,), (answer,) = question.parts, answers
+                volume_ml = int((answer.logits[answer.box] > _logit(part.threshold)).sum()) * voxel_ml
+                if answer.presence >= part.presence_threshold and volume_ml >= _LANDMARK_ML:
+                    found.append(concept)
+        return tuple(found)
+
+    def _mask(self, part: Part, answer: Answer) -> CroppedMask | None:
+        """Mask of one part on the native grid, None without a voxel."""
+        if not answer.positive:
+            return None
+        mask = native_mask(answer, self.embedding, _logit(part.threshold))
+        return mask if mask.count else None
 
     def _complete(self, blank: Segment, question: Question, outcome: _Outcome) -> Segment:
         mask = outcome.mask

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from OpenVocabCTLib.prompts.vocabulary import Side
 
@@ -29,6 +30,15 @@ _READ_AS = {
     **dict.fromkeys(("r", "rt", "rgt", "rhs", "dex", "dext", "rigth", "rihgt", "rght"), RIGHT_ONLY),
     **dict.fromkeys(("bilat", "bil"), BOTH),
 }
+# German, French and Spanish, in every form that agrees with a noun.
+_OTHER_LANGUAGES = re.compile(
+    r"(?P<left>linke[rnsm]?|links(?:seitige[rnsm]?)?|gauches?|izquierd[oa]s?)"
+    r"|(?P<right>rechte[rnsm]?|rechts(?:seitige[rnsm]?)?|droite?s?|derech[oa]s?)"
+    r"|(?P<both>beide[rnsm]?|beidseitige?|ambos|ambas)"
+)
+_GROUPS = {"left": LEFT_ONLY, "right": RIGHT_ONLY, "both": BOTH}
+# Sides that only the rest of a report could tell.
+RELATIVE_SIDES = frozenset({"contralateral", "ipsilateral", "opposite", "other", "same", "homolateral", "unilateral"})
 _LATIN_ENDING = "(?:a|ae|am|i|o|um|os|as|is|orum|arum)"
 _LATIN_LEFT = re.compile(f"sinist(?:er|r{_LATIN_ENDING})")
 _LATIN_RIGHT = re.compile(f"dext(?:er|r{_LATIN_ENDING})")
@@ -49,6 +59,7 @@ class SidedWords:
     note: str
 
 
+@lru_cache(maxsize=8192)
 def side_of_word(word: str) -> frozenset[Side]:
     """Return the sides that one lower-case token names, empty for any other token."""
     if word in _PLAIN:
@@ -57,7 +68,10 @@ def side_of_word(word: str) -> frozenset[Side]:
         return _READ_AS[word]
     if _LATIN_LEFT.fullmatch(word):
         return LEFT_ONLY
-    return RIGHT_ONLY if _LATIN_RIGHT.fullmatch(word) else UNSAID
+    if _LATIN_RIGHT.fullmatch(word):
+        return RIGHT_ONLY
+    other = _OTHER_LANGUAGES.fullmatch(word)
+    return UNSAID if other is None or other.lastgroup is None else _GROUPS[other.lastgroup]
 
 
 def spell_out_sides(words: Sequence[str]) -> tuple[str, ...]:

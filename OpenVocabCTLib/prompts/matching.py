@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from OpenVocabCTLib.prompts.concepts import Concept, Side
 from OpenVocabCTLib.prompts.laterality import BOTH, UNSAID, SidedWords, side_of_word, split_side
 from OpenVocabCTLib.prompts.normalise import canonical_word, is_plural, tokens, without_articles
-from OpenVocabCTLib.prompts.vocabulary import Concept, Side, Vocabulary
+from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 from OpenVocabCTLib.prompts.words import KIND_WORDS, NEUTRAL_WORDS, NEVER_CORRECTED, ORDINALS, SAME_WORD
 
 Sides = frozenset[Side]
@@ -20,6 +21,7 @@ WordsKey = tuple[Sides, frozenset[str]]
 _MINIMUM_TYPO_LENGTH = 5
 _MINIMUM_JOINED_LENGTH = 4
 _MAXIMUM_WORDS = 24
+_MAXIMUM_JOINED_WORDS = 3
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ class PhraseIndex:
             self._add_word_sets(key, concept)
         self._known_words = {word for _, core in self._phrases for word in core}
         self._correctable = _by_first_letter_and_length(self._typed_words | self._known_words)
+        # Last, because an English word that is misspelt must not become one of another language.
+        for concept in vocabulary:
+            for _, name in concept.names:
+                self._add_name(name, concept)
+        self._add_unsided_phrases()
 
     def _add_phrase(self, phrase: str, concept: Concept) -> None:
         plain = without_articles(tokens(phrase))
@@ -78,6 +85,16 @@ class PhraseIndex:
         if concept.members:
             self._group_phrases.add(plain)
         self._typed_words.update(sided.words)
+
+    def _add_name(self, name: str, concept: Concept) -> None:
+        """Add a name of another language; where it is also an English or Latin phrase, that goes first."""
+        plain = without_articles(tokens(name))
+        sided = split_side(plain)
+        core = canonical(sided.words)
+        for sides in {sided.sides, BOTH} if frozenset(concept.members) in self._pairs else {sided.sides}:
+            self._phrases.setdefault((sides, core), concept)
+        if concept.members:
+            self._group_phrases.add(plain)
 
     def _add_unsided_phrases(self) -> None:
         """Let what is known of one side, said without a side or of both, mean both; what is written out goes first."""
@@ -117,6 +134,13 @@ class PhraseIndex:
             return Match(self._joined[sided.words[0]], "words")
         return match
 
+    def find_joined(self, sided: SidedWords) -> Match | None:
+        """Return the concept meant when a blank in a word and one mistake are to blame: "gal bladder"."""
+        if not 2 <= len(sided.words) <= _MAXIMUM_JOINED_WORDS:
+            return None
+        joined = "".join(sided.words)
+        return self.find_misspelt(SidedWords(sided.sides, (joined,), sided.note))
+
     def find_misspelt(self, sided: SidedWords) -> Match | None:
         """Return the concept meant when one unknown word is a single edit from a known one; None if several fit."""
         core = canonical(sided.words)
@@ -134,6 +158,16 @@ class PhraseIndex:
                 continue
             found[match.concept.id] = Match(match.concept, "typo", (wrong, candidate))
         return next(iter(found.values())) if len(found) == 1 else None
+
+    def knows(self, word: str) -> bool:
+        """Tell whether a canonical word occurs in a phrase, or never matters."""
+        return word in self._known_words or word in NEUTRAL_WORDS
+
+    def words_near(self, wrong: str) -> Iterator[str]:
+        """Yield known words that begin like this one and are about as long."""
+        if len(wrong) >= _MINIMUM_JOINED_LENGTH and wrong.isalpha():
+            for length in range(len(wrong) - 2, len(wrong) + 3):
+                yield from self._correctable.get((wrong[0], length), ())
 
     def _look_up(self, sides: Sides, core: tuple[str, ...]) -> Match | None:
         concept = self._phrases.get((sides, core))

@@ -47,6 +47,8 @@ def sanitise(text: str) -> str:
     Terminal escape sequences, control and format characters (bidirectional overrides, zero-width characters), lone
     surrogates and private or unassigned code points go; everything visible stays as typed.
     """
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())
     visible = (_visible(character) for character in _ANSI.sub("", text))
     return " ".join("".join(visible).split())
 

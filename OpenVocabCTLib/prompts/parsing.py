@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, overload
 
 from OpenVocabCTLib.errors import InputError
-from OpenVocabCTLib.prompts.laterality import UNSAID, SidedWords, spell_out_sides, split_side
+from OpenVocabCTLib.prompts.combining import Combined, Combiner, Meaning
+from OpenVocabCTLib.prompts.concepts import Concept
+from OpenVocabCTLib.prompts.expansion import CATEGORIES
+from OpenVocabCTLib.prompts.expressions import Expression
+from OpenVocabCTLib.prompts.laterality import RELATIVE_SIDES, UNSAID, SidedWords, spell_out_sides, split_side
 from OpenVocabCTLib.prompts.matching import Match, PhraseIndex, phrase_index
 from OpenVocabCTLib.prompts.normalise import (
     READ_LENGTH,
@@ -19,12 +24,15 @@ from OpenVocabCTLib.prompts.normalise import (
     tokens,
     without_articles,
 )
-from OpenVocabCTLib.prompts.vocabulary import Concept, Vocabulary
+from OpenVocabCTLib.prompts.numbered import read_numbered
+from OpenVocabCTLib.prompts.suggesting import suggestions
+from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 
 FREE_TEXT_LENGTH = 300
 _EXAMPLE = 'type the name of a structure, for example "left kidney"'
 _BETWEEN_STRUCTURES = re.compile(r"[,;:/+&()\[\]=|]|\bi\.e\.|\b(?:and|plus|or|aka|also known as)\b", re.IGNORECASE)
 _MAXIMUM_PARTS = 6
+_DISC_WORDS = frozenset({"disc", "discs", "disk", "disks", "intervertebral", "space"})
 _EXCLUSIONS = frozenset({"not", "no", "without", "except", "excluding", "minus", "but"})
 
 
@@ -35,19 +43,24 @@ class Prompt:
     Attributes:
         text: as typed.
         label: the text made safe for terminals, files and lists, at most 80 characters.
-        concept: the structure meant, None when the vocabulary does not have it.
-        match: how it was found: "exact" phrase, same "words" in another order, corrected "typo", "free" text for the
-            text encoder, or "nothing" that could name a structure.
-        free_text: what the text encoder reads when `concept` is None, at most 300 characters; None for "nothing".
+        concept: the structure meant, None when it is not one structure of the vocabulary.
+        match: how it was found: "exact" phrase, same "words" in another order, corrected "typo", "expression" of
+            several structures, "free" text for the text encoder, "unclear" text that must not be guessed at, or
+            "nothing" that could name a structure.
+        free_text: what the text encoder reads, at most 300 characters; None unless `match` is "free".
         note: what the person should know about the reading, "" when there is nothing to say.
+        expression: the structures that were combined, None unless `match` is "expression".
+        suggestions: names of known structures that look like the text; none when it was understood.
     """
 
     text: str
     label: str
     concept: Concept | None
-    match: Literal["exact", "words", "typo", "free", "unclear", "nothing"]
+    match: Literal["exact", "words", "typo", "expression", "free", "unclear", "nothing"]
     free_text: str | None
     note: str
+    expression: Expression | None = None
+    suggestions: tuple[str, ...] = ()
 
 
 class PromptSet(Sequence[Prompt]):
@@ -67,8 +80,8 @@ class PromptSet(Sequence[Prompt]):
         Raises:
             InputError: there is no prompt, or one is empty or not text.
         """
-        index = phrase_index(vocabulary or Vocabulary.load())
-        prompts = tuple(_parse_one(text, index) for text in ([texts] if isinstance(texts, str) else texts))
+        reader = _reader(vocabulary or Vocabulary.load())
+        prompts = tuple(reader.read(text) for text in ([texts] if isinstance(texts, str) else texts))
         if not prompts:
             raise InputError("there is no prompt", _EXAMPLE)
         return cls(prompts)
@@ -95,47 +108,163 @@ class PromptSet(Sequence[Prompt]):
         return f"PromptSet({list(self._prompts)!r})"
 
 
-def _parse_one(text: str, index: PhraseIndex) -> Prompt:
-    if not isinstance(text, str):
-        raise InputError(f"a prompt must be text, not {type(text).__name__}", _EXAMPLE)
-    label = make_label(text)
-    if not label:
-        raise InputError("the prompt is empty", _EXAMPLE)
-    words = tokens(text)
-    asked = strip_command(words)
-    readings = dict.fromkeys((words, asked, strip_command(tokens(split_camel_case(text)))))
-    for find in (index.find, index.find_misspelt):
-        for reading in readings:
-            plain = without_articles(reading)
-            sided = split_side(plain)
-            match = find(sided)
-            if match is not None:
-                return Prompt(text, label, match.concept, match.how, None, _note(match, plain, sided, index))
+@lru_cache(maxsize=4)
+def _reader(vocabulary: Vocabulary) -> _Reader:
+    return _Reader(vocabulary)
 
-    if not _names_something(asked):
-        return Prompt(text, label, None, "nothing", None, f"names no structure: {_EXAMPLE}")
-    parts = _named_parts(text, index)
-    if len(parts) == 1:
-        return Prompt(text, label, parts[0], "words", None, "")
-    problem = _problem(asked, parts, index)
-    if problem:
-        return Prompt(text, label, None, "unclear", None, problem)
-    return Prompt(text, label, None, "free", _free_text(asked), split_side(without_articles(asked)).note)
+
+class _Reader:
+    """Reads prompts with the phrases of one vocabulary.
+
+    In this order: a known phrase, numbered structures, an expression, a misspelt phrase, an expression with misspelt
+    parts.  What is left is refused where an encoder would lose its point, and free text otherwise.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._index = phrase_index(vocabulary)
+        self._combiner = Combiner(vocabulary, self._index, self._numbered)
+
+    def read(self, text: str) -> Prompt:
+        """Read one prompt.
+
+        Raises:
+            InputError: it is empty or not text.
+        """
+        if not isinstance(text, str):
+            raise InputError(f"a prompt must be text, not {type(text).__name__}", _EXAMPLE)
+        label = make_label(text)
+        if not label:
+            raise InputError("the prompt is empty", _EXAMPLE)
+        words = tokens(text)
+        asked = strip_command(words)
+        readings = tuple(dict.fromkeys((words, asked, strip_command(tokens(split_camel_case(text))))))
+        known = self._known(text, label, readings, (self._index.find,)) or self._several(text, label)
+        if known is not None:
+            return known
+        if not _names_something(asked):
+            return Prompt(text, label, None, "nothing", None, f"names no structure: {_EXAMPLE}")
+        parts = _named_parts(text, self._index)
+        if len(parts) == 1:
+            return Prompt(text, label, parts[0], "words", None, "")
+        problem = self._problem(asked, parts)
+        if problem:
+            return Prompt(text, label, None, "unclear", None, problem)
+        corrected = self._known(text, label, readings, (self._index.find_misspelt, self._index.find_joined))
+        return corrected or self._several(text, label, correct=True) or self._not_known(text, label, asked)
+
+    def _known(
+        self,
+        text: str,
+        label: str,
+        readings: Iterable[tuple[str, ...]],
+        ways: Iterable[Callable[[SidedWords], Match | None]],
+    ) -> Prompt | None:
+        for find in ways:
+            for reading in readings:
+                plain = without_articles(reading)
+                sided = split_side(plain)
+                match = find(sided)
+                if match is not None:
+                    return Prompt(text, label, match.concept, match.how, None, self._note(match, plain, sided))
+        return None
+
+    def _numbered(self, text: str) -> Meaning | None:
+        found = read_numbered(text, self._vocabulary)
+        return None if found is None else found.meant
+
+    def _several(self, text: str, label: str, correct: bool = False) -> Prompt | None:
+        """Read a text that names several structures for one segment."""
+        numbered = read_numbered(text, self._vocabulary)
+        if numbered is not None and numbered.meant is None:
+            return Prompt(text, label, None, "unclear", None, numbered.problem)
+        if numbered is not None and numbered.meant is not None:
+            found: Combined | None = Combined(numbered.meant, ())
+        else:
+            found = self._combiner.read(text, correct) or self._half(text)
+        if found is None:
+            return None
+        if isinstance(found.meant, Concept):
+            return Prompt(text, label, found.meant, "words", None, "; ".join(found.notes))
+        note = "; ".join((*found.notes, f"one segment: {found.meant.in_words}"))
+        return Prompt(text, label, None, "expression", None, note, found.meant)
+
+    def _half(self, text: str) -> Combined | None:
+        """Read a finding that is known without sides, in an organ that has them: "left lung nodule"."""
+        plain = without_articles(strip_command(tokens(text)))
+        sided = split_side(plain)
+        if len(sided.sides) != 1:
+            return None
+        match = self._index.find(SidedWords(UNSAID, sided.words, ""))
+        if match is None or not self._may_have_a_side(match.concept):
+            return None
+        (side,) = sided.sides
+        return Combined(Expression("half", (match.concept,), side), (sided.note,) if sided.note else ())
+
+    def _may_have_a_side(self, concept: Concept) -> bool:
+        """Tell whether a finding lies in organs of which there is one on each side."""
+        terminology = concept.terminology
+        is_finding = concept.kind == "finding" or (
+            terminology is not None and terminology.category == CATEGORIES["finding"]
+        )
+        return is_finding and not concept.members and self._in_a_pair(concept)
+
+    def _in_a_pair(self, concept: Concept) -> bool:
+        return any(self._is_pair(self._vocabulary.get(one)) for one in concept.part_of)
+
+    def _is_pair(self, concept: Concept) -> bool:
+        return len(concept.members) == 2 and self._vocabulary.get(concept.members[0]).mirror == concept.members[1]
+
+    def _note(self, match: Match, plain: tuple[str, ...], sided: SidedWords) -> str:
+        notes = [sided.note]
+        if match.corrected is not None:
+            wrong, right = match.corrected
+            notes.append(f"did you mean '{match.concept.name}'? read '{wrong}' as '{right}'")
+        if self._index.lacks_side(match.concept, plain):
+            notes.append("no side given: both")
+        if match.concept.kind == "disc" and not _DISC_WORDS.intersection(plain):
+            notes.append("read as the disc between the two vertebrae")
+        return "; ".join(note for note in notes if note)
+
+    def _not_known(self, text: str, label: str, asked: tuple[str, ...]) -> Prompt:
+        sided = split_side(without_articles(asked))
+        alike = suggestions(sided, self._index)
+        notes = [sided.note]
+        if alike:
+            notes.append(f"did you mean {' or '.join(repr(name) for name in alike)}?")
+        note = "; ".join(note for note in notes if note)
+        return Prompt(text, label, None, "free", _free_text(asked), note, suggestions=alike)
+
+    def _problem(self, words: tuple[str, ...], parts: tuple[Concept, ...]) -> str:
+        """Why words near to known structures must not be answered as free text, "" when they may be.
+
+        A text encoder hardly notices a side or a "not": it would answer "left liver" and "not the liver" with the
+        liver.
+        """
+        if parts:
+            return f"names {len(parts)} structures: give each its own prompt"
+        exclusion = next((word for word in words if word in _EXCLUSIONS), None)
+        if exclusion is not None:
+            return f"'{exclusion}' is not understood: name what you want, not what you do not want"
+        sided = split_side(without_articles(words))
+        if self._has_relative_side(sided.words):
+            return "which side is meant? write left or right"
+        if sided.sides:
+            match = self._index.find(SidedWords(UNSAID, sided.words, ""))
+            if match is not None and not match.concept.members:
+                return f'"{match.concept.name}" is known without a side: leave the side out'
+        return ""
+
+    def _has_relative_side(self, words: tuple[str, ...]) -> bool:
+        """Tell whether a side depends on what only the reader knows: "contralateral kidney"."""
+        rest = tuple(word for word in words if word not in RELATIVE_SIDES)
+        match = self._index.find(SidedWords(UNSAID, rest, "")) if len(rest) < len(words) else None
+        return match is not None and (bool(match.concept.members) or self._in_a_pair(match.concept))
 
 
 def _names_something(words: tuple[str, ...]) -> bool:
     """Tell whether a letter is left once articles and side words are taken out."""
     return any(character.isalpha() for word in split_side(without_articles(words)).words for character in word)
-
-
-def _note(match: Match, plain: tuple[str, ...], sided: SidedWords, index: PhraseIndex) -> str:
-    notes = [sided.note]
-    if match.corrected is not None:
-        wrong, right = match.corrected
-        notes.append(f"did you mean '{match.concept.name}'? read '{wrong}' as '{right}'")
-    if index.lacks_side(match.concept, plain):
-        notes.append("no side given: both")
-    return "; ".join(note for note in notes if note)
 
 
 def _named_parts(text: str, index: PhraseIndex) -> tuple[Concept, ...]:
@@ -154,21 +283,3 @@ def _named_parts(text: str, index: PhraseIndex) -> tuple[Concept, ...]:
 
 def _free_text(words: tuple[str, ...]) -> str:
     return " ".join(spell_out_sides(words))[:FREE_TEXT_LENGTH].strip()
-
-
-def _problem(words: tuple[str, ...], parts: tuple[Concept, ...], index: PhraseIndex) -> str:
-    """Why words near to known structures must not be answered as free text, "" when they may be.
-
-    A text encoder hardly notices a side or a "not": it would answer "left liver" and "not the liver" with the liver.
-    """
-    if parts:
-        return f"names {len(parts)} structures: give each its own prompt"
-    exclusion = next((word for word in words if word in _EXCLUSIONS), None)
-    if exclusion is not None:
-        return f"'{exclusion}' is not understood: name what you want, not what you do not want"
-    sided = split_side(without_articles(words))
-    if sided.sides:
-        match = index.find(SidedWords(UNSAID, sided.words, ""))
-        if match is not None and not match.concept.members:
-            return f'"{match.concept.name}" is known without a side: leave the side out'
-    return ""

@@ -82,6 +82,7 @@ ASKING_BEFORE = _word_set(
     segmenting segmented segmentation segmentations outline outlining outlines contour contours contouring delineate
     delineating delineation trace mark mask masks label highlight annotate annotation annotating extract isolate
     visualise visualize colour color paint measure separate pick select where what which is are was there s what's
+    about one only if whether
     be at for of out in up roi structure volume area region called named name patient patients
     """
 )
@@ -95,7 +96,8 @@ ASKING_AFTER = tuple(
                 """
                 please pls plz thanks thank_you thank_you_very_much thanks_a_lot many_thanks for_me for_us
                 if_you_can if_possible now here there ct ct_scan scan image images picture dataset study on_ct in_ct
-                on_this on_the in_this in_the in_this_patient in_the_patient of_the_patient of_this_patient
+                on_this on_the in_this in_the from_this from_the in_this_patient
+                in_the_patient of_the_patient of_this_patient
                 segmentation segmentations contour contours delineation mask masks label outline roi oar is are
                 located visible seen shown contoured segmented outlined delineated marked highlighted for_planning
                 for_rt_planning for_treatment_planning for_radiotherapy for_radiotherapy_planning segment_it show_it

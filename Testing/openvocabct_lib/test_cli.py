@@ -471,3 +471,56 @@ def test_few_lines_elsewhere() -> None:
         for done in range(1001):
             progress(done, 1000)
     assert stream.getvalue().splitlines() == [f"image pass: {done}/1000" for done in (250, 500, 750, 1000)]
+
+
+# Reports
+
+
+REPORT = "FINDINGS: Lytic lesions of the bones. No pleural effusion. Left lung: small nodule.\n"
+
+
+def test_a_report_gives_prompts_that_are_linked_to_its_sentences(ct: Path, tmp_path: Path) -> None:
+    (tmp_path / "report.txt").write_text(REPORT, encoding="utf-8")
+    result = run(
+        "segment", ct, "-p", "body", "--report", tmp_path / "report.txt", "-o", tmp_path / "out.seg.nrrd", "--json"
+    )
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    names = {segment["prompt"]: segment["found"] for segment in report["segments"]}
+    assert next(iter(names)) == "body"
+    assert names["bones"] is True
+    findings = {finding["canonical"]: finding for finding in report["report"]}
+    assert findings["lytic_bone_lesion"]["sentence"] == "Lytic lesions of the bones."
+    assert "bones" in findings["lytic_bone_lesion"]["segments"]
+    effusion = next(finding for finding in report["report"] if "effusion" in finding["canonical"])
+    assert (effusion["status"], effusion["segments"]) == ("absent", [])
+    assert not any("effusion" in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"No pneumothorax.", "names no finding"),
+        (b"", "names no finding"),
+        (b"\xff\xfe\x00", "not plain text"),
+        (b"nodule " * 200_000, "longer than a report"),
+    ],
+)
+def test_a_report_without_use_is_refused(ct: Path, tmp_path: Path, content: bytes, what: str) -> None:
+    (tmp_path / "report.txt").write_bytes(content)
+    result = run("segment", ct, "--report", tmp_path / "report.txt", "-o", tmp_path / "out.seg.nrrd")
+    assert what in assert_one_line_error(result, 2)
+
+
+def test_a_report_that_is_not_there_is_refused(ct: Path, tmp_path: Path) -> None:
+    result = run("segment", ct, "--report", tmp_path / "no.txt", "-o", tmp_path / "out.seg.nrrd")
+    assert "cannot be read" in assert_one_line_error(result, 2)
+
+
+def test_expressions_are_explained(model: Path) -> None:
+    result = run("prompts", "both lungs and liver", "livr", "--model", model, "--json")
+    lungs, typo = json.loads(result.stdout)["prompts"]
+    assert (lungs["match"], lungs["expression"]) == ("expression", "lungs + liver")
+    assert lungs["structures"] == ["left_lung", "right_lung", "liver"]
+    assert lungs["training"] == "untested"
+    assert (typo["match"], typo["suggestions"]) == ("free", ["liver"])

@@ -95,7 +95,7 @@ def test_wheel_holds_every_module_and_data_file(wheel: zipfile.ZipFile) -> None:
         files = [path for path in files if path.name != "CMakeLists.txt"]  # that packs the Slicer extension
         missing = {path.relative_to(root).as_posix() for path in files} - shipped
         assert not missing, f"not in the wheel: {sorted(missing)}"
-    assert {"OpenVocabCTLib/py.typed", "OpenVocabCTLib/prompts/vocabulary.yaml"} <= shipped
+    assert {"OpenVocabCTLib/py.typed", "OpenVocabCTLib/prompts/structures.json"} <= shipped
     assert not [name for name in shipped if name.startswith(("Testing", "tests", "OpenVocabCT/"))]
 
 

@@ -70,7 +70,7 @@ def test_cmake_packages_every_file(folder: Path) -> None:
 
 def test_weights_and_vocabulary_are_packaged() -> None:
     resources = cmake_list(LIBRARY / "CMakeLists.txt", "MODULE_PYTHON_RESOURCES")
-    assert "prompts/vocabulary.yaml" in resources
+    assert "prompts/structures.json" in resources
     assert any(entry.startswith("weights/") and entry.endswith("model.safetensors") for entry in resources)
 
 

@@ -19,7 +19,7 @@ class OpenVocabCTInstalledTest(unittest.TestCase):
         import OpenVocabCTLib
 
         folder = Path(OpenVocabCTLib.__file__).parent
-        for file in ("prompts/vocabulary.yaml", "worker/server.py", "cli.py"):
+        for file in ("prompts/structures.json", "worker/server.py", "cli.py"):
             self.assertTrue((folder / file).is_file(), file)
         models = list((folder / "weights").glob("*/model.safetensors"))
         self.assertTrue(models)

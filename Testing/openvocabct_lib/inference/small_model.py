@@ -55,6 +55,7 @@ class WindowModel(OpenVocabCT):
         values = torch.zeros(hu.shape[0], self.embedding_channels, *hu.shape[1:])
         values[:, 0] = hu / 100.0
         values[:, 1] = -(hu / 100.0 - 3.0).abs()
+        values[:, -1] = leftness
         token = torch.zeros(hu.shape[0], 8)
         token[:, 0] = hu.flatten(1).amax(1) / 100.0
         return ImageFeatures(values, token, [])

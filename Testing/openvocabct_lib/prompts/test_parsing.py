@@ -117,7 +117,7 @@ def test_a_side_on_a_structure_without_sides_is_not_dropped(text: str) -> None:
     assert "without a side" in prompt.note
 
 
-@pytest.mark.parametrize("text", ["not the liver", "everything except the liver", "kidney without cyst", "no spleen"])
+@pytest.mark.parametrize("text", ["not the liver", "anything but the liver", "kidney without pain", "no spleen"])
 def test_an_exclusion_is_not_read_as_what_it_excludes(text: str) -> None:
     prompt = parse(text)
     assert (prompt.concept, prompt.match, prompt.free_text) == (None, "unclear", None)
@@ -239,7 +239,7 @@ def test_no_prompt_or_no_text_is_refused() -> None:
         PromptSet.parse([None])  # type: ignore[list-item]
 
 
-@pytest.mark.parametrize("text", ["liver and spleen", "kidneys, liver", "aorta + heart + lungs"])
+@pytest.mark.parametrize("text", ["liver, spleen", "kidneys, liver", "liver or spleen", "kidneys / liver"])
 def test_several_structures_are_not_mixed(text: str) -> None:
     prompt = parse(text)
     assert prompt.match == "unclear"
@@ -249,6 +249,99 @@ def test_several_structures_are_not_mixed(text: str) -> None:
 @pytest.mark.parametrize("text", ["mandible (lower jaw)", "left kidney / ren sinister", "oesophagus, esophagus"])
 def test_two_names_of_one_structure_are_that_structure(text: str) -> None:
     assert parse(text).match == "words"
+
+
+@pytest.mark.parametrize(
+    ("text", "formula"),
+    [
+        ("liver minus tumour", "liver - liver_tumor"),
+        ("please segment the liver without the cysts", "liver - liver_cyst"),
+        ("left lung except the lower lobe", "left_lung - left_lower_lobe"),
+        ("kidneys and ureters", "kidneys + ureters"),
+        ("union of spleen and pancreas", "spleen + pancreas"),
+        ("liver, spleen and pancreas", "liver + spleen + pancreas"),
+        ("left kidney and adrenal gland", "left_kidney + left_adrenal_gland"),
+        ("superior and inferior vena cava", "superior_vena_cava + inferior_vena_cava"),
+        ("right upper and lower lobe", "right_upper_lobe + right_lower_lobe"),
+        ("overlap of heart and left lung", "heart & left_lung"),
+        ("liver minus gallbladder and portal vein", "liver - gallbladder - portal_vein"),
+        ("liver and spleen minus tumor", "(liver + spleen) - tumor"),
+        ("everything except bones", "body - bones"),
+        ("C2-C4", "vertebra_c2 + vertebra_c3 + vertebra_c4"),
+        ("L2-4", "vertebra_l2 + vertebra_l3 + vertebra_l4"),
+        ("T12 to L2", "vertebra_t12 + vertebra_l1 + vertebra_l2"),
+        ("ribs 3 to 5 on the right", "right_rib_3 + right_rib_4 + right_rib_5"),
+        ("left ribs 2, 4 and 6-7", "left_rib_2 + left_rib_4 + left_rib_6 + left_rib_7"),
+        ("left lung nodule", "pulmonary_nodule on the left"),
+    ],
+)
+def test_expressions(text: str, formula: str) -> None:
+    prompt = parse(text)
+    assert prompt.expression is not None
+    assert prompt.expression.formula == formula
+    assert f"one segment: {prompt.expression.in_words}" in prompt.note
+
+
+@pytest.mark.parametrize(
+    "text", ["liver minus flumph", "flumph and liver", "liver minus", "minus liver", "liver - liver -"]
+)
+def test_an_expression_with_an_unknown_part_is_none(text: str) -> None:
+    assert parse(text).expression is None
+
+
+def test_a_misspelt_part_of_an_expression_is_said() -> None:
+    prompt = parse("liver and splein")
+    assert prompt.expression is not None and prompt.expression.formula == "liver + spleen"
+    assert "did you mean 'spleen'? read 'splein' as 'spleen'" in prompt.note
+
+
+def test_what_is_filled_in_is_said() -> None:
+    assert "read 'lower lobe' as left lower lobe of lung" in parse("left lung except lower lobe").note
+    assert "read as the disc" in parse("L4/5").note
+    assert "read as the disc" not in parse("L4/5 disc").note
+
+
+@pytest.mark.parametrize("text", ["T13", "C8 vertebra", "rib 13", "left 14th rib", "liver segment 9", "T12-L6"])
+def test_numbers_that_do_not_exist_are_refused(text: str) -> None:
+    prompt = parse(text)
+    assert (prompt.concept, prompt.match) == (None, "unclear")
+    assert prompt.note.startswith("there is no ")
+
+
+@pytest.mark.parametrize(
+    "text", ["contralateral kidney", "the other lung", "ipsilateral parotid", "opposite pleural effusion"]
+)
+def test_a_side_that_only_the_reader_knows_is_asked_back(text: str) -> None:
+    assert parse(text).match == "unclear"
+    assert parse(text).note == "which side is meant? write left or right"
+
+
+@pytest.mark.parametrize(
+    ("text", "concept_id"),
+    [
+        ("linke Niere", "left_kidney"),
+        ("poumon droit", "right_lung"),
+        ("riñones", "kidneys"),
+        ("Niere", "kidneys"),
+        ("RIÑÓN IZQUIERDO", "left_kidney"),
+        ("beide Lungen", "lungs"),
+    ],
+)
+def test_other_languages(text: str, concept_id: str) -> None:
+    assert meant(text) == concept_id
+
+
+def test_names_in_other_languages_are_read_back() -> None:
+    for concept in VOCABULARY:
+        for _, name in concept.names:
+            assert parse(name).concept is concept, name
+
+
+def test_look_alikes_are_suggested_and_never_taken() -> None:
+    prompt = parse("livr")
+    assert (prompt.match, prompt.suggestions) == ("free", ("liver",))
+    assert prompt.note == "did you mean 'liver'?"
+    assert parse("xylophone").suggestions == ()
 
 
 def test_free_text_is_what_was_asked_without_the_courtesies() -> None:
@@ -283,7 +376,8 @@ def test_any_text_is_read_or_refused_as_blank(text: str) -> None:
     except InputError as error:
         assert error.what == "the prompt is empty"
         return
-    assert (prompt.concept is None) == (prompt.match in {"free", "unclear", "nothing"})
+    assert (prompt.concept is None) == (prompt.match in {"expression", "free", "unclear", "nothing"})
+    assert (prompt.expression is not None) == (prompt.match == "expression")
     assert (prompt.free_text is not None) == (prompt.match == "free")
     assert parse(text) == prompt
 

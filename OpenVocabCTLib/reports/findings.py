@@ -1,0 +1,187 @@
+"""What a report says is in the scan: finding, side, structure, and the sentence that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from OpenVocabCTLib.prompts.concepts import Concept, Side
+from OpenVocabCTLib.prompts.laterality import UNSAID, SidedWords, split_side
+from OpenVocabCTLib.prompts.matching import PhraseIndex, phrase_index
+from OpenVocabCTLib.prompts.normalise import tokens
+from OpenVocabCTLib.prompts.parsing import PromptSet
+from OpenVocabCTLib.prompts.vocabulary import Vocabulary
+from OpenVocabCTLib.reports.mentions import Mention, find_mentions
+from OpenVocabCTLib.reports.scopes import Status, find_scopes
+from OpenVocabCTLib.reports.sentences import Sentence, split_sentences
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding of a report.
+
+    Attributes:
+        sentence: where it is said.
+        phrase: the words that name it, as written.
+        concept: what it is, as closely as the sentence tells ("lesion" of the liver is a liver lesion).
+        side: of the patient, none where nothing is said or it has no side.
+        structures: anatomy that the sentence names with it, the nearest first.
+        region: where in the body, as `Concept.region`.
+        status: "present", "uncertain" or "absent".
+    """
+
+    sentence: Sentence
+    phrase: str
+    concept: Concept
+    side: Side
+    structures: tuple[Concept, ...]
+    region: tuple[str, ...]
+    status: Status
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """What to segment to see it: the finding on its side, and the structure that it is in; none where absent."""
+        if self.status == "absent":
+            return ()
+        name = self.concept.name
+        sided = f"{self.side.value} {name}"
+        if (
+            self.side is not Side.NONE
+            and self.concept.side is Side.NONE
+            and PromptSet.parse([sided])[0].match != "unclear"
+        ):
+            name = sided
+        return tuple(dict.fromkeys((name, *(structure.name for structure in self.structures[:1]))))
+
+
+def read_report(report: str, vocabulary: Vocabulary | None = None) -> tuple[Finding, ...]:
+    """Find what a report says is there, is suspected, or is not there.
+
+    Sections that tell why or how the scan was made are left out. Only findings and objects of the vocabulary are found.
+
+    Args:
+        report: plain text.
+        vocabulary: the bundled one by default.
+    """
+    known = vocabulary or Vocabulary.load()
+    index = phrase_index(known)
+    return tuple(
+        finding
+        for sentence in split_sentences(report)
+        if not sentence.is_background
+        for finding in _of_sentence(sentence, known, index)
+    )
+
+
+def _of_sentence(sentence: Sentence, vocabulary: Vocabulary, index: PhraseIndex) -> Iterator[Finding]:
+    mentions = find_mentions(sentence.text, vocabulary, index)
+    if not any(mention.is_finding for mention in mentions):
+        return
+    scopes = find_scopes(sentence.text)
+    said = split_side(tokens(sentence.text)).sides
+    heading = _of_heading(sentence.section, index)
+    for mention in mentions:
+        if not mention.is_finding:
+            continue
+        structures = _near(mention, mentions, vocabulary) or heading
+        concept = _specific(mention.concept, structures, vocabulary, index)
+        side = concept.side
+        if side is Side.NONE:
+            side = next((one.side for one in structures if one.side is not Side.NONE), Side.NONE)
+        if side is Side.NONE and len(said) == 1:
+            (side,) = said
+        concept = _on_side(concept, side, vocabulary)
+        side = side if _has_side(concept, structures, vocabulary) else Side.NONE
+        structures = tuple(one for one in structures if _belongs(concept, one, vocabulary)) or _home(
+            concept, vocabulary
+        )
+        yield Finding(
+            sentence,
+            sentence.text[mention.start : mention.end],
+            concept,
+            side,
+            structures,
+            structures[0].region if structures else concept.region,
+            scopes.status(mention.start, mention.end),
+        )
+
+
+def _of_heading(section: str, index: PhraseIndex) -> tuple[Concept, ...]:
+    """Return the structure that a section is about: "LIVER: no focal lesion"."""
+    match = index.find(split_side(tokens(section))) if section else None
+    return () if match is None else (match.concept,)
+
+
+def _near(finding: Mention, mentions: Sequence[Mention], vocabulary: Vocabulary) -> tuple[Concept, ...]:
+    """Return the anatomy of the sentence, what stands nearest to the finding first.
+
+    What another finding lies in comes last: "lesions in the liver, possibly cysts".
+    """
+
+    def distance(mention: Mention) -> int:
+        return max(mention.start - finding.end, finding.start - mention.end)
+
+    anatomy = sorted((mention for mention in mentions if not mention.is_finding), key=distance)
+    others = [mention for mention in mentions if mention.is_finding and mention is not finding]
+    implied = [vocabulary.get(whole) for mention in sorted(others, key=distance) for whole in mention.concept.part_of]
+    return tuple(dict.fromkeys([*(mention.concept for mention in anatomy), *implied]))
+
+
+def _specific(concept: Concept, structures: Sequence[Concept], vocabulary: Vocabulary, index: PhraseIndex) -> Concept:
+    """Read "lesion" in a sentence on the liver as "liver lesion", where the vocabulary has that."""
+    if concept.part_of:
+        return concept
+    words = tokens(concept.name)
+    for structure in structures[:1]:
+        for whole in (structure, *_wholes(structure, vocabulary)):
+            core = split_side(tokens(whole.name)).words
+            match = index.find(SidedWords(UNSAID, (*core, *words), ""))
+            if match is not None and match.concept is not structure and match.concept.id != concept.id:
+                return match.concept
+    return concept
+
+
+def _wholes(structure: Concept, vocabulary: Vocabulary) -> Iterator[Concept]:
+    """Yield what a structure is part of, outwards."""
+    seen = {structure.id}
+    waiting = list(structure.part_of)
+    while waiting:
+        whole = vocabulary.get(waiting.pop(0))
+        if whole.id not in seen:
+            seen.add(whole.id)
+            yield whole
+            waiting += whole.part_of
+
+
+def _belongs(concept: Concept, structure: Concept, vocabulary: Vocabulary) -> bool:
+    """Say whether a finding can lie in a structure: a gallstone does not lie in the liver that is named with it."""
+    places = {place for whole in concept.part_of for place in (whole, *vocabulary.get(whole).members)}
+    around = {structure.id, *structure.members, *(whole.id for whole in _wholes(structure, vocabulary))}
+    outside = {whole.id for place in places for whole in _wholes(vocabulary.get(place), vocabulary)}
+    return not places or bool(places & around) or structure.id in outside
+
+
+def _home(concept: Concept, vocabulary: Vocabulary) -> tuple[Concept, ...]:
+    """Return the organs that a finding lies in by its name; spaces are no organs."""
+    wholes = (vocabulary.get(whole) for whole in concept.part_of)
+    return tuple(whole for whole in wholes if whole.kind != "space")
+
+
+def _on_side(concept: Concept, side: Side, vocabulary: Vocabulary) -> Concept:
+    """Return the one of a pair that lies on a side; anything else as it is."""
+    if side is Side.NONE:
+        return concept
+    members = [vocabulary.get(member) for member in concept.members]
+    if len(members) == 2 and {member.side for member in members} == {Side.LEFT, Side.RIGHT}:
+        return next(member for member in members if member.side is side)
+    return concept
+
+
+def _has_side(concept: Concept, structures: Sequence[Concept], vocabulary: Vocabulary) -> bool:
+    """Say whether a side means anything for a finding: the liver has none, so its lesions have none."""
+    if concept.side is not Side.NONE:
+        return True
+    wholes = [vocabulary.get(whole) for whole in concept.part_of]
+    if wholes:
+        return any(len(whole.members) == 2 for whole in wholes)
+    return any(structure.side is not Side.NONE for structure in structures)
