@@ -265,7 +265,7 @@ def test_two_names_of_one_structure_are_that_structure(text: str) -> None:
         ("right upper and lower lobe", "right_upper_lobe + right_lower_lobe"),
         ("overlap of heart and left lung", "heart & left_lung"),
         ("liver minus gallbladder and portal vein", "liver - gallbladder - portal_vein"),
-        ("liver and spleen minus tumor", "(liver + spleen) - tumor"),
+        ("liver and spleen minus tumor", "liver + spleen - tumor"),
         ("everything except bones", "body - bones"),
         ("C2-C4", "vertebra_c2 + vertebra_c3 + vertebra_c4"),
         ("L2-4", "vertebra_l2 + vertebra_l3 + vertebra_l4"),
