@@ -50,7 +50,8 @@ def write_slice(
     dataset.PixelData = np.rint((hounsfield - intercept) / slope).astype("<i2").tobytes()
     for keyword, value in attributes.items():
         if value is None:
-            delattr(dataset, keyword)
+            if keyword in dataset:
+                delattr(dataset, keyword)
         else:
             setattr(dataset, keyword, value)
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
