@@ -101,7 +101,7 @@ def lay_upright(
     step = (positions[-1] - positions[0]) / (len(positions) - 1)
     expected = positions[0] + np.arange(len(positions))[:, None] * step
     stray = float(np.abs(positions - expected).max())
-    if stray > max(*spacing, 0.5 * np.linalg.norm(step)):
+    if stray > max(*spacing, 0.5 * float(np.linalg.norm(step))):
         raise InputError(
             f"{SUBJECT} has slices that do not lie on a line", "give one series that was acquired in one go"
         )
