@@ -98,7 +98,8 @@ def damaged_runs(count: int, seed: int, compress: bool = False) -> Counter[str]:
             folder = Path(parent) / f"{position} original"
             files = write_clinical(folder, position)
             if compress:
-                from Testing.openvocabct_lib.dicom.test_reading import COMPRESSED, compress as compress_file
+                from Testing.openvocabct_lib.dicom.test_reading import COMPRESSED
+                from Testing.openvocabct_lib.dicom.test_reading import compress as compress_file
 
                 syntax = chance_of(seed).choice(list(COMPRESSED.values()))
                 for file in files:

@@ -186,7 +186,8 @@ def mixed(folder: Path) -> None:
     write_series(folder / "b", ct_phantom((5, 12, 15)), SeriesNumber=2, **other)
     scout = {"SeriesInstanceUID": f"{SERIES}.8", "SeriesNumber": 1, "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
     write_series(folder / "c", ct_phantom()[:2], **scout)
-    write_slice(folder / "d" / "dose", ct_phantom()[0], (0, 0, 0), SOPClassUID=REPORT, Modality="SR", SeriesNumber=99)
+    dose = {"SOPClassUID": REPORT, "Modality": "SR", "SeriesNumber": 99, "SeriesInstanceUID": f"{SERIES}.9"}
+    write_slice(folder / "d" / "dose", ct_phantom()[0], (0, 0, 0), **dose)
     (folder / "letter.txt").write_text("Dear colleague")
 
 
