@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from OpenVocabCTLib.checks import SUBJECT
-from OpenVocabCTLib.dicom.frames import CT_IMAGE, DAMAGED, ENHANCED_CT, HOUNSFIELD_TYPES, TAGS, Frame, frames_of, silent
+from OpenVocabCTLib.dicom.frames import CT_IMAGE, ENHANCED_CT, HOUNSFIELD_TYPES, TAGS, Frame, damaged, frames_of, silent
 from OpenVocabCTLib.dicom.locations import Location, list_locations, looks_like_dicom
 from OpenVocabCTLib.errors import InputError
 
@@ -143,7 +143,6 @@ def scan(source: Path) -> Catalogue:
         OSError: a file cannot be opened.
     """
     import pydicom
-    from pydicom.errors import InvalidDicomError
 
     catalogue = Catalogue()
     with silent():
@@ -158,7 +157,7 @@ def scan(source: Path) -> Catalogue:
                         file, stop_before_pixels=True, specific_tags=list(TAGS), force=form == "bare"
                     )
                     _sort_in(catalogue, location, header)
-                except (InvalidDicomError, *DAMAGED):
+                except damaged():
                     catalogue.damaged += 1
     return catalogue
 
@@ -217,7 +216,7 @@ def _text(header: Dataset, keyword: str) -> str:
 def _number(header: Dataset) -> int:
     try:
         return int(header.get("SeriesNumber") or 0)
-    except DAMAGED:
+    except damaged():
         return 0
 
 

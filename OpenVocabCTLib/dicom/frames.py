@@ -36,11 +36,19 @@ TAGS = (
     "RescaleType", "SamplesPerPixel", "NumberOfFrames", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
-# What pydicom raises on files that are damaged: it reads values when they are asked for, and of any kind.
-DAMAGED = (
-    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, NotImplementedError, RecursionError,
-    TypeError, ValueError, struct.error, zlib.error,
-)  # fmt: skip
+
+
+def damaged() -> tuple[type[Exception], ...]:
+    """Return what pydicom raises on damaged files: of any kind, because it reads values when they are asked for.
+
+    To be written as ``except damaged():``, which imports pydicom only once there is an exception.
+    """
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
+    return (
+        BytesLengthException, InvalidDicomError, ArithmeticError, AssertionError, AttributeError, EOFError, LookupError,
+        NotImplementedError, RecursionError, TypeError, ValueError, struct.error, zlib.error,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +172,7 @@ def _frame(location: Location, header: Dataset, number: int | None, place_of: An
             rescale=rescale,
             rescale_type=str(place.get("RescaleType") or "").strip().upper(),
         )
-    except DAMAGED:  # an attribute is absent, empty or malformed
+    except damaged():  # an attribute is absent, empty or malformed
         return None
 
 

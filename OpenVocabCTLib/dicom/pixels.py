@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from OpenVocabCTLib.checks import INT16, SUBJECT
-from OpenVocabCTLib.dicom.frames import CT_IMAGE, DAMAGED, Frame, silent
+from OpenVocabCTLib.dicom.frames import CT_IMAGE, Frame, damaged, silent
 from OpenVocabCTLib.dicom.locations import Location
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.files import itk_errors
@@ -50,7 +50,7 @@ def read_pixels(frames: Sequence[Frame]) -> NDArray[Any]:
                 if opened is None or opened[0] != frame.location:
                     opened = (frame.location, _read(frame.location))
                 stored = _stored(opened[1], frame.number or 0)
-            except DAMAGED as error:
+            except damaged() as error:
                 raise _damaged(frame) from error
         if stored.shape != frame.size:
             raise InputError(
@@ -73,18 +73,19 @@ def _read(location: Location) -> Dataset:
 
 def _rescaled(stored: NDArray[Any], frame: Frame) -> NDArray[Any]:
     slope, intercept = frame.rescale or (1.0, 0.0)
+    values: NDArray[Any]
     if frame.is_integral:
         values = stored.astype(np.int64) * int(slope) + int(intercept)
     else:
         values = stored.astype(np.float64) * slope + intercept
     if values.min() < INT16.min or values.max() > INT16.max:
         raise InputError(f"{SUBJECT} has a slice with values beyond Hounsfield units", "export the series again")
-    return np.asarray(values)
+    return values
 
 
 def _stored(dataset: Dataset, index: int) -> NDArray[Any]:
     """Return the stored values of one frame (rows, columns), without overlay bits."""
-    from pydicom.pixels import pixel_array
+    from pydicom.pixels.utils import pixel_array
 
     syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
     if syntax is not None and syntax.is_compressed and syntax.is_encapsulated and str(syntax) != _RLE:
@@ -120,8 +121,8 @@ def _decompressed(dataset: Dataset, index: int) -> NDArray[Any]:
     single = pydicom.Dataset()
     single.file_meta = pydicom.dataset.FileMetaDataset()
     single.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
-    single.SOPClassUID = single.file_meta.MediaStorageSOPClassUID = CT_IMAGE
-    single.SOPInstanceUID = single.file_meta.MediaStorageSOPInstanceUID = "2.25.1"
+    single.SOPClassUID = single.file_meta.MediaStorageSOPClassUID = pydicom.uid.UID(CT_IMAGE)
+    single.SOPInstanceUID = single.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.UID("2.25.1")
     for keyword in _PIXEL_KEYWORDS:
         setattr(single, keyword, dataset[keyword].value)
     frames = int(dataset.get("NumberOfFrames") or 1)

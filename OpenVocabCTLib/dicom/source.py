@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from OpenVocabCTLib.dicom.frames import DAMAGED, Frame, silent
+from OpenVocabCTLib.dicom.frames import Frame, damaged, silent
 from OpenVocabCTLib.dicom.locations import Location
 from OpenVocabCTLib.errors import InputError
 
@@ -42,12 +42,12 @@ class DicomSource:
         """
         import pydicom
 
-        headers = []
+        headers: list[Dataset] = []
         for location in self.locations:
             try:
                 with silent(), location.open() as file:
                     headers.append(pydicom.dcmread(file, stop_before_pixels=True, force=True))
-            except (OSError, *DAMAGED) as error:
+            except (OSError, *damaged()) as error:
                 raise InputError(
                     f"the source image {location.name} cannot be read any more", "keep the CT until all is written"
                 ) from error

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from OpenVocabCTLib.dicom.frames import DAMAGED, silent
+from OpenVocabCTLib.dicom.frames import damaged, silent
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.output.dicom_codes import algorithm_sequence, segment_description
 from OpenVocabCTLib.output.dicom_common import (
@@ -67,7 +67,7 @@ def dicom_seg(segmentation: Segmentation, probabilities: Probabilities | None = 
                 for number, segment in enumerate(segmentation.found, start=1)
             ]
             return _joined(parts, origin, _overlap(segmentation.found), kind)
-        except DAMAGED as error:
+        except damaged() as error:
             raise InputError(
                 f"the CT's images have attributes that DICOM SEG cannot take over ({type(error).__name__})",
                 "write .seg.nrrd instead, or repair the series",

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from OpenVocabCTLib import __version__
-from OpenVocabCTLib.dicom.frames import DAMAGED, Frame, silent
+from OpenVocabCTLib.dicom.frames import Frame, damaged, silent
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.output.dicom_common import (
     MANUFACTURER,
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 _STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.1"
+_CHANNELS = 64  # how many are tried
+_ON_CENTRE = 1e-3  # pixels
 _COPIED = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "PatientAge", "PatientSize", "PatientWeight",
     "StudyInstanceUID", "StudyID", "StudyDate", "StudyTime", "StudyDescription", "AccessionNumber",
@@ -63,7 +65,7 @@ def rtstruct(segmentation: Segmentation) -> Dataset:
             dataset = _general(segmentation, origin)
             _add_references(dataset, origin)
             _add_structures(dataset, segmentation, origin)
-        except DAMAGED as error:
+        except damaged() as error:
             raise InputError(
                 f"the CT's images have attributes that an RT Structure Set cannot take over ({type(error).__name__})",
                 "write .seg.nrrd instead, or repair the series",
@@ -194,11 +196,34 @@ def outlines(mask: NDArray[np.bool_]) -> Iterator[NDArray[np.float64]]:
 
 
 def _connected(outer: NDArray[np.float64], holes: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Join each hole to the polygon through the two points that are nearest to each other."""
+    """Join each hole to the polygon by the shortest channel that meets no pixel's centre."""
     polygon = outer
     for hole in holes:
-        distances = np.linalg.norm(polygon[:, None] - hole[None], axis=2)
-        at, start = np.unravel_index(int(distances.argmin()), distances.shape)
-        around = np.roll(hole, -int(start), axis=0)
+        at, start = _channel(polygon, hole)
+        around = np.roll(hole, -start, axis=0)
         polygon = np.concatenate([polygon[: at + 1], around, around[:1], polygon[at:]])
     return polygon
+
+
+def _channel(polygon: NDArray[np.float64], hole: NDArray[np.float64]) -> tuple[int, int]:
+    """Return the indices of the two points to connect.
+
+    A centre on the channel would be inside or outside as rounding has it; the nearest points often have one between.
+    """
+    distances = np.linalg.norm(polygon[:, None] - hole[None], axis=2).ravel()
+    few = np.argpartition(distances, min(_CHANNELS, distances.size) - 1)[:_CHANNELS]
+    nearest = [divmod(int(n), len(hole)) for n in few[np.argsort(distances[few], kind="stable")]]
+    return next((pair for pair in nearest if not _meets_a_centre(polygon[pair[0]], hole[pair[1]])), nearest[0])
+
+
+def _meets_a_centre(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
+    """Whether a point with whole coordinates lies on the way from a to b."""
+    for axis in (0, 1):
+        low, high = sorted((a[axis], b[axis]))
+        crossed = np.arange(np.ceil(low), np.floor(high) + 1)
+        if low == high:  # along the other axis: its own turn looks at it
+            continue
+        other = a[1 - axis] + (crossed - a[axis]) * (b[1 - axis] - a[1 - axis]) / (b[axis] - a[axis])
+        if np.any(np.abs(other - np.rint(other)) < _ON_CENTRE):
+            return True
+    return False

@@ -112,9 +112,14 @@ def damaged_runs(count: int, seed: int, compress: bool = False) -> Counter[str]:
             folder = Path(parent) / "damaged"
             shutil.copytree(original, folder)
             damage(chance.choice(sorted(folder.iterdir())), kind, chance)
-            result = judge(folder, reference)
+            try:
+                result = judge(folder, reference)
+            except Exception as error:
+                raise AssertionError(f"seed {seed}, run {number}: {kind} in the {position} series: a crash") from error
             assert result != "WRONG", f"seed {seed}, run {number}: {kind} in the {position} series"
             results[result] += 1
+            if number % 100 == 99:
+                print(number + 1, dict(results), file=sys.stderr, flush=True)
             shutil.rmtree(folder)
     return results
 
