@@ -42,12 +42,13 @@ class DicomSource:
         """
         import pydicom
 
+        unreadable: tuple[type[Exception], ...] = (OSError, *damaged())
         headers: list[Dataset] = []
         for location in self.locations:
             try:
                 with silent(), location.open() as file:
                     headers.append(pydicom.dcmread(file, stop_before_pixels=True, force=True))
-            except (OSError, *damaged()) as error:
+            except unreadable as error:
                 raise InputError(
                     f"the source image {location.name} cannot be read any more", "keep the CT until all is written"
                 ) from error
