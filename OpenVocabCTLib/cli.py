@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from OpenVocabCTLib import __version__
 from OpenVocabCTLib.commands.demo import demo
+from OpenVocabCTLib.commands.dicom import dicom
 from OpenVocabCTLib.commands.doctor import doctor
 from OpenVocabCTLib.commands.failures import as_user_error, usage_error
 from OpenVocabCTLib.commands.models import models
@@ -77,6 +78,7 @@ app = typer.Typer(
 app.command()(segment)
 app.command()(prompts)
 app.add_typer(models, name="models")
+app.add_typer(dicom, name="dicom")
 app.command()(demo)
 app.command()(serve)
 app.command()(doctor)

@@ -14,6 +14,7 @@ from OpenVocabCTLib.geometry import Geometry
 from OpenVocabCTLib.headers import check_spacing
 
 EVEN_TOLERANCE_MM = 0.1  # scanners round positions to 0.1 mm or finer
+IN_PLANE_TOLERANCE_MM = 0.1
 MAXIMUM_GAP = 3.05  # times the usual distance; two missing slices in a row are filled, three are not
 OUTSIDE_HU = -1024
 
@@ -90,7 +91,7 @@ def lay_upright(
         spacing: mm between rows (J) and between columns (I).
 
     Returns:
-        Array, its geometry, and notes (the tilt; empty when there was none).
+        Array, its geometry, and notes (the tilt; empty when no slice is more than 0.1 mm off).
 
     Raises:
         InputError: the slices do not lie on a line, or the grid is not valid.
@@ -99,25 +100,28 @@ def lay_upright(
     row, column, normal = axes[0], axes[1], np.cross(*axes)
     step = (positions[-1] - positions[0]) / (len(positions) - 1)
     expected = positions[0] + np.arange(len(positions))[:, None] * step
-    if np.abs(positions - expected).max() > max(*spacing, 0.5 * np.linalg.norm(step)):
+    stray = float(np.abs(positions - expected).max())
+    if stray > max(*spacing, 0.5 * float(np.linalg.norm(step))):
         raise InputError(
             f"{SUBJECT} has slices that do not lie on a line", "give one series that was acquired in one go"
         )
-    drift = step @ axes.T  # mm along row and column, from slice to slice
     pixel = np.array([spacing[1], spacing[0]])
     upright = np.column_stack([row, column, normal])
     sizes = (float(pixel[0]), float(pixel[1]), float(step @ normal))
-    if np.abs(drift).max() * (len(positions) - 1) <= 0.5 * pixel.min():
+    drift = (positions - positions[0]) @ axes.T  # (K, 2) mm along row and column
+    if np.abs(drift).max() <= IN_PLANE_TOLERANCE_MM:
         return array, _geometry(array.shape, sizes, positions[0], upright), ()
-    total = drift * (len(positions) - 1) / pixel  # pixels
-    before, after = np.floor(np.minimum(total, 0)), np.ceil(np.maximum(total, 0))
-    grown = np.array(array.shape[2:0:-1]) + (after - before).astype(int)
-    geometry = _geometry(
-        (array.shape[0], int(grown[1]), int(grown[0])), sizes, positions[0] + axes.T @ (before * pixel), upright
-    )
-    angle = math.degrees(math.atan2(float(np.linalg.norm(drift)), float(step @ normal)))
-    sheared = np.column_stack([row, column, step / np.linalg.norm(step)])
-    voxels = _resample(array, (sizes[0], sizes[1], float(np.linalg.norm(step))), positions[0], sheared, geometry)
+    offsets = drift / pixel
+    before = np.floor(offsets.min(axis=0))
+    grown = np.array(array.shape[2:0:-1]) + (np.ceil(offsets.max(axis=0)) - before).astype(int)
+    width, height = (int(n) for n in grown)
+    geometry = _geometry((array.shape[0], height, width), sizes, positions[0] + axes.T @ (before * pixel), upright)
+    voxels = np.empty(geometry.shape, dtype=array.dtype)
+    for k, (x, y) in enumerate(before - offsets):
+        voxels[k] = _as_type(_shifted(_shifted(array[k], y, height, axis=0), x, width, axis=1), array.dtype)
+    angle = math.degrees(math.atan2(float(np.linalg.norm(step @ axes.T)), float(step @ normal)))
+    if stray > EVEN_TOLERANCE_MM:
+        return voxels, geometry, (f"slices shifted by up to {np.abs(drift).max():.1f} mm in their planes corrected",)
     return voxels, geometry, (f"gantry tilt {angle:.1f} degrees corrected",)
 
 
@@ -128,28 +132,16 @@ def _geometry(
     return Geometry((k, j, i), spacing, (origin[0], origin[1], origin[2]), tuple(direction.ravel()))
 
 
-def _resample(
-    array: NDArray[Any],
-    spacing: tuple[float, float, float],
-    origin: NDArray[np.float64],
-    direction: NDArray[np.float64],
-    target: Geometry,
-) -> NDArray[Any]:
-    """Resample a grid with any, also sheared, axes to another one; ITK images may have such axes in memory."""
-    import SimpleITK as sitk
-
-    image = sitk.GetImageFromArray(array.astype(np.float32))
-    image.SetSpacing(spacing)
-    image.SetOrigin(origin.tolist())
-    image.SetDirection(direction.ravel().tolist())
-    upright = sitk.Resample(
-        image,
-        target.shape[::-1],
-        sitk.Transform(),
-        sitk.sitkLinear,
-        target.origin,
-        target.spacing,
-        target.direction,
-        OUTSIDE_HU,
-    )
-    return _as_type(sitk.GetArrayFromImage(upright), array.dtype)
+def _shifted(image: NDArray[Any], start: float, length: int, axis: int) -> NDArray[Any]:
+    """Sample an image at start, start + 1, ... along an axis: linear, -1024 HU beyond the outer pixels' edges."""
+    count = image.shape[axis]
+    at = start + np.arange(length)
+    inside = (at >= -0.5) & (at <= count - 0.5)
+    at = np.clip(at, 0, count - 1)
+    lower = np.minimum(np.floor(at).astype(int), max(count - 2, 0))
+    shape = [1, 1]
+    shape[axis] = length
+    weight = (at - lower).astype(np.float32).reshape(shape)
+    below, above = image.take(lower, axis), image.take(np.minimum(lower + 1, count - 1), axis)
+    values = (1 - weight) * below + weight * above
+    return np.asarray(np.where(inside.reshape(shape), values, np.float32(OUTSIDE_HU)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from OpenVocabCTLib.checks import SUBJECT, naming, to_hounsfield
-from OpenVocabCTLib.dicom import read_series
+from OpenVocabCTLib.dicom import DicomSource, is_dicom_file, read_series
+from OpenVocabCTLib.dicom.locations import ZIP_SUFFIX
 from OpenVocabCTLib.errors import InputError, ResourceError
 from OpenVocabCTLib.files import read_file
 from OpenVocabCTLib.geometry import Geometry
@@ -31,9 +32,10 @@ class CTVolume:
         geometry: the grid of the array.
         notes: what the reader noticed or corrected, for the user to see.
         source: the file or folder, None for an array.
-        dicom_files: the instances, in order of K, of a volume from a DICOM series, else (). When `resampled` they are
+        dicom_files: the files, in order of K, of a volume from a DICOM series, else (). When `resampled` they are
             still in order along K, but not one per slice or not in its plane grid.
         resampled: whether the grid differs from that of the source (gantry tilt or uneven slices were corrected).
+        dicom: the images of a volume from DICOM, which results in DICOM refer to; else None.
     """
 
     array: NDArray[Any]
@@ -42,13 +44,15 @@ class CTVolume:
     source: Path | None = None
     dicom_files: tuple[Path, ...] = ()
     resampled: bool = False
+    dicom: DicomSource | None = None
 
     @classmethod
-    def read(cls, path: str | Path) -> Self:
+    def read(cls, path: str | Path, series: str | None = None) -> Self:
         """Read a CT.
 
         Args:
-            path: a file (.nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd) or the folder of a DICOM series.
+            path: a file (.nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd), or a folder, zip or file of DICOM.
+            series: UID or number of the DICOM series; without it the CT series with the most slices.
 
         Raises:
             InputError: it cannot be read, or is no CT in HU; the message names only the file, never its folder.
@@ -57,13 +61,15 @@ class CTVolume:
         source = Path(path)
         with naming(printable(source)):
             try:
-                if source.is_dir():
-                    series = read_series(source)
-                    array, geometry, notes = series.array, series.geometry, series.notes
-                    files, resampled = series.files, series.resampled
-                else:
-                    array, geometry, notes = read_file(source)
-                    files, resampled = (), False
+                if is_dicom(source):
+                    found = read_series(source, series)
+                    volume = cls._checked(
+                        found.array, found.geometry, found.notes, source, found.files, found.resampled
+                    )
+                    return replace(volume, dicom=found.source)
+                if series is not None:
+                    raise InputError(f"{SUBJECT} is not DICOM and has no series", "leave the series out")
+                array, geometry, notes = read_file(source)
             except OSError as error:
                 raise InputError(
                     f"{SUBJECT} cannot be opened ({(error.strerror or 'input/output error').lower()})",
@@ -71,7 +77,7 @@ class CTVolume:
                 ) from error
             except MemoryError as error:
                 raise ResourceError(f"{SUBJECT} does not fit into memory", "free memory or crop it") from error
-            return cls._checked(array, geometry, notes, source, files, resampled)
+            return cls._checked(array, geometry, notes, source, (), resampled=False)
 
     @classmethod
     def from_array(
@@ -144,3 +150,8 @@ def printable(path: Path) -> str:
     """Return the name of a file or folder on one line, without control characters."""
     name = path.name or path.resolve().name
     return "".join(c if c.isprintable() else "?" for c in name) or "the folder"
+
+
+def is_dicom(source: Path) -> bool:
+    """Say whether a path is read as DICOM: a folder, a zip, or a file that starts as DICOM files do."""
+    return source.is_dir() or (source.is_file() and (source.suffix.lower() == ZIP_SUFFIX or is_dicom_file(source)))

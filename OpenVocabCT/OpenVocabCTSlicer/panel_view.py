@@ -91,6 +91,7 @@ class PanelView:
         self._ui.show3DButton.setSegmentationNode(node)
 
     def _set_enabled(self, enabled: bool) -> None:
-        for widget in (self._ui.volumeSelector, self._ui.segmentationSelector, self._ui.undoButton):
+        ui = self._ui
+        for widget in (ui.volumeSelector, ui.segmentationSelector, ui.undoButton, ui.exportDicomButton):
             widget.enabled = enabled
         self._table.set_sliders_enabled(enabled)

@@ -9,6 +9,7 @@ from typing import Any
 
 from OpenVocabCTLib.errors import OpenVocabCTError
 from OpenVocabCTLib.worker.steps import Steps
+from OpenVocabCTSlicer.dicom_export import DicomExport
 from OpenVocabCTSlicer.report import application_name, report
 from OpenVocabCTSlicer.sessions import session_for
 from OpenVocabCTSlicer.settings import UserSettings
@@ -34,6 +35,7 @@ class Tools:
         make_session: makes the connection to the engine for the present settings.
         make_logic: makes the logic for a session.
         terminologies: vtkSlicerTerminologiesModuleLogic, or None where there is none.
+        make_dicom_export: makes what writes DICOM, for a scene.
     """
 
     scene: Any
@@ -46,6 +48,7 @@ class Tools:
     make_session: Callable[[UserSettings], Any]
     make_logic: Callable[[Any], Any]
     terminologies: Any = None
+    make_dicom_export: Callable[[Any], Any] = DicomExport.of_application
     _session: Any = field(default=None, init=False)
     _logic: Any = field(default=None, init=False)
     _phrases: tuple[Suggestion, ...] = field(default=(), init=False)
@@ -136,6 +139,10 @@ class Tools:
             "packages": packages,
         }
         return report(error, facts, application_name(self.application), self.installer.log)
+
+    def dicom_export(self) -> Any:
+        """Return what writes segmentations of this scene as DICOM."""
+        return self.make_dicom_export(self.scene)
 
     def copy(self, text: str) -> None:
         """Put text into the clipboard."""

@@ -67,6 +67,7 @@ class Panel:
             (ui.copyReportButton, "clicked()", self._on_copy_report),
             (ui.copyTableButton, "clicked()", self._on_copy_table),
             (ui.undoButton, "clicked()", self._on_undo),
+            (ui.exportDicomButton, "clicked()", self._on_export_dicom),
         ]
         for widget, signal, slot in self._connections:
             widget.connect(signal, slot)
@@ -215,6 +216,18 @@ class Panel:
             self.view.save()
             self.message.say(_("the last run was taken back"))
         self._show_idle()
+
+    def _on_export_dicom(self) -> None:
+        folder = self._tools.dialogs.folder(_("Folder for the DICOM SEG file"))
+        if not folder:
+            return
+        volume, segmentation = self._ui.volumeSelector.currentNode(), self._ui.segmentationSelector.currentNode()
+        try:
+            written = self._tools.dicom_export().export(volume, segmentation, Path(folder))
+        except OpenVocabCTError as error:
+            self._on_error(error)
+            return
+        self.message.say(_("wrote {name}").format(name=", ".join(path.name for path in written)))
 
     def _on_copy_table(self) -> None:
         self._tools.copy(self.table.text())

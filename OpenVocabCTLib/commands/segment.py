@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,21 +17,33 @@ from OpenVocabCTLib.commands.options import (
     check_threshold,
 )
 from OpenVocabCTLib.commands.outputs import Outputs
+from OpenVocabCTLib.commands.pacs import Exchange
 from OpenVocabCTLib.commands.reports import read_report_prompts
 from OpenVocabCTLib.commands.results import print_segments, segment_record
 from OpenVocabCTLib.commands.run import Answer, Run
-from OpenVocabCTLib.commands.services import services_of
+from OpenVocabCTLib.commands.services import Services, services_of
 from OpenVocabCTLib.commands.terminal import Reporter, Stopwatch, print_json
 from OpenVocabCTLib.errors import InputError
 
 
 def segment(
     context: typer.Context,
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A CT: NIfTI, NRRD, MetaImage, or a DICOM folder.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="A CT: NIfTI, NRRD, MetaImage, a folder or zip of DICOM, or "
+            "dicomweb+https://HOST/PATH/studies/UID/series/UID.",
+        ),
+    ],
     output: Annotated[
-        Path,
+        str,
         typer.Option(
-            "--output", "-o", metavar="FILE", help=".seg.nrrd (3D Slicer), or a label map: .nii.gz, .nii, .nrrd, .mha."
+            "--output",
+            "-o",
+            metavar="FILE",
+            help=".seg.nrrd (3D Slicer), a label map: .nii.gz, .nii, .nrrd, .mha, or for DICOM input .dcm (SEG), "
+            ".rtstruct.dcm, stow (SEG to the server of the input) or stow+https://HOST/PATH.",
         ),
     ],
     prompt: Annotated[
@@ -54,6 +67,10 @@ def segment(
     probabilities: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the probabilities of every prompt as .nii.gz.")
     ] = None,
+    series: Annotated[
+        str | None, typer.Option(metavar="UID|NUMBER", help="DICOM: the series; the one with most slices by default.")
+    ] = None,
+    fractional: Annotated[bool, typer.Option("--fractional", help="DICOM SEG: probabilities, not masks.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -66,7 +83,8 @@ def segment(
 
     clock = Stopwatch()
     reporter = Reporter(quiet)
-    outputs = Outputs(output, stats, preview, probabilities)
+    exchange = Exchange.plan(source, output)
+    outputs = Outputs(exchange.output(output), stats, preview, probabilities, fractional)
     # What costs nothing to find out comes first.
     typed = prompt or []
     if not typed and report is None:
@@ -75,20 +93,33 @@ def segment(
     prompts = PromptSet.parse([*typed, *(from_report.texts if from_report else ())])
     check_threshold(threshold)
     check_device(device)
-    check_source(source)
-    outputs.check(source)
-
+    if not exchange.is_remote:
+        check_source(exchange.images)
     for line in from_report.lines() if from_report else ():
         reporter.say(line)
-    answer = Run(services_of(context), reporter, clock).answer(source, prompts, model, device, threshold)
-    for path in outputs.write(answer.study, answer.segmentation, prompts, overlap):
-        reporter.say(f"wrote {path}")
+    with exchange.open():
+        outputs.check(exchange.images)
+        exchange.fetch(reporter)
+        services = _with_series(services_of(context), series)
+        answer = Run(services, reporter, clock).answer(exchange.images, prompts, model, device, threshold)
+        for path in outputs.write(answer.study, answer.segmentation, prompts, overlap):
+            reporter.say(f"wrote {path}")
+        asked = [one.text for one in prompts]
+        exchange.store([asked, answer.segmentation.algorithm, threshold, fractional, series], reporter)
     clock.lap("write")
     if as_json:
         findings = {"report": from_report.records(tuple(answer.segmentation), len(typed))} if from_report else {}
-        print_json(_report(source, outputs, answer, clock) | findings)
+        print_json(_report(source, output, answer, clock) | findings)
     else:
         print_segments(answer.segmentation)
+
+
+def _with_series(services: Services, series: str | None) -> Services:
+    if series is None:
+        return services
+    from OpenVocabCTLib.volume import CTVolume
+
+    return replace(services, read_volume=lambda path: CTVolume.read(path, series=series))
 
 
 def check_source(source: Path) -> None:
@@ -103,10 +134,10 @@ def check_source(source: Path) -> None:
         raise InputError(f"{printable(source)} does not exist", "check the path of the CT")
 
 
-def _report(source: Path, outputs: Outputs, answer: Answer, clock: Stopwatch) -> dict[str, Any]:
+def _report(source: str, output: str, answer: Answer, clock: Stopwatch) -> dict[str, Any]:
     return {
-        "input": str(source),
-        "output": str(outputs.segmentation),
+        "input": source,
+        "output": output,
         "model": answer.model.name,
         "device": answer.model.device,
         "segments": [segment_record(segment) for segment in answer.segmentation],

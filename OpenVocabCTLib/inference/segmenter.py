@@ -29,6 +29,7 @@ from OpenVocabCTLib.models import checkpoints
 from OpenVocabCTLib.models.config import DecisionConfig, ModelConfig
 from OpenVocabCTLib.models.heads import Queries
 from OpenVocabCTLib.models.openvocab import OpenVocabCT
+from OpenVocabCTLib.output.algorithm import Algorithm
 from OpenVocabCTLib.output.masks import CroppedMask
 from OpenVocabCTLib.output.segmentation import Segment, Segmentation, unanswered
 from OpenVocabCTLib.prompts.concepts import Concept
@@ -54,6 +55,7 @@ class Segmenter:
         cache: keeps the embeddings of the last scans.
         fingerprint: identifies the weights in the cache.
         tower: what runs the image tower; torch if None.
+        algorithm: what results are signed with.
     """
 
     def __init__(
@@ -65,10 +67,12 @@ class Segmenter:
         cache: EmbeddingCache | None = None,
         fingerprint: str = "",
         tower: ImageTower | None = None,
+        algorithm: Algorithm | None = None,
     ) -> None:
         self.model, self.config, self.questions, self.compute = model, config, questions, compute
         self.cache = EmbeddingCache() if cache is None else cache
         self.fingerprint = fingerprint
+        self.algorithm = algorithm
         self.tower = TorchTower(model, compute) if tower is None else tower
 
     @classmethod
@@ -104,8 +108,9 @@ class Segmenter:
             config.decision,
         )
         fingerprint = raw["sha256"][checkpoints.WEIGHTS_FILE]
+        algorithm = Algorithm(str(raw.get("name", folder.name)), str(raw.get("version", "")), fingerprint)
         tower = choose_tower(model, compute, backend, fingerprint)
-        return cls(model, config, questions, compute, None, fingerprint, tower)
+        return cls(model, config, questions, compute, None, fingerprint, tower, algorithm)
 
     def encode(self, volume: CTVolume, progress: Progress | None = None) -> Study:
         """Do the image pass, or take it from the cache when this model has seen this scan on this grid.
@@ -209,7 +214,8 @@ class Study:
             if prompt.concept is not None
             for doubt in doubts(segment, prompt.concept)
         ]
-        return Segmentation(self.volume.geometry, segments, self.volume, (*stream.notes, *unusual))
+        notes = (*stream.notes, *unusual)
+        return Segmentation(self.volume.geometry, segments, self.volume, notes, self.segmenter.algorithm)
 
     def stream(
         self, prompts: PromptSet | Iterable[str], threshold: float | Sequence[float | None] | None = None

@@ -11,7 +11,10 @@ from OpenVocabCTLib.output.atomic import os_error, probe_folder
 
 SEG_NRRD = ".seg.nrrd"
 LABEL_MAP_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
-SEGMENTATION_SUFFIXES = (SEG_NRRD, *LABEL_MAP_SUFFIXES)
+DICOM_SEG = ".dcm"
+RTSTRUCT = ".rtstruct.dcm"
+DICOM_SUFFIXES = (RTSTRUCT, DICOM_SEG)  # only for a CT that was read from DICOM
+SEGMENTATION_SUFFIXES = (SEG_NRRD, *LABEL_MAP_SUFFIXES, *DICOM_SUFFIXES)
 TABLE_SUFFIXES = (".csv",)
 PREVIEW_SUFFIXES = (".png",)
 
@@ -49,10 +52,6 @@ def _suffix(path: Path, suffixes: Sequence[str]) -> str:
     for suffix in sorted(suffixes, key=len, reverse=True):
         if name.endswith(suffix) and name != suffix:
             return suffix
-    if name.endswith(".dcm") and SEG_NRRD in suffixes:
-        raise InputError(
-            "DICOM SEG (.dcm) cannot be written yet", f"write {SEG_NRRD}, which 3D Slicer can export to DICOM"
-        )
     ending = "".join(path.suffixes) or path.name
     raise InputError(
         f"the format of {ending!r} is not known for this output", f"end the name with {', '.join(suffixes)}"

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from OpenVocabCTLib.errors import InputError
-from OpenVocabCTLib.output.formats import PREVIEW_SUFFIXES, SEG_NRRD, TABLE_SUFFIXES, check_output
+from OpenVocabCTLib.output.formats import DICOM_SEG, PREVIEW_SUFFIXES, RTSTRUCT, SEG_NRRD, TABLE_SUFFIXES, check_output
 from OpenVocabCTLib.output.masks import CroppedMask
 
 if TYPE_CHECKING:
     from OpenVocabCTLib.geometry import Geometry
+    from OpenVocabCTLib.output.algorithm import Algorithm
     from OpenVocabCTLib.prompts.parsing import Prompt
     from OpenVocabCTLib.prompts.terminology import Terminology
     from OpenVocabCTLib.volume import CTVolume
@@ -103,6 +104,7 @@ class Segmentation:
         segments: one per prompt.
         ct: the CT, for statistics and pictures; None when it was not kept.
         notes: what the user should know about this result.
+        algorithm: the model that made it; None where it is not known.
 
     Raises:
         ValueError: when ids repeat or a mask or the CT is on another grid.
@@ -112,6 +114,7 @@ class Segmentation:
     segments: tuple[Segment, ...]
     ct: CTVolume | None = None
     notes: tuple[str, ...] = ()
+    algorithm: Algorithm | None = None
 
     def __post_init__(self) -> None:
         if len({segment.id for segment in self.segments}) != len(self.segments):
@@ -160,11 +163,13 @@ class Segmentation:
 
         Args:
             path: `.seg.nrrd` keeps overlapping segments, names, colours and codes for 3D Slicer. `.nii.gz`, `.nii`,
-                `.nrrd` and `.mha` hold a label map whose value is the 1-based number of the prompt.
+                `.nrrd` and `.mha` hold a label map whose value is the 1-based number of the prompt. `.dcm` is DICOM
+                SEG and `.rtstruct.dcm` an RT Structure Set; both need a CT that was read from DICOM.
             overlap: for a label map, which of two overlapping prompts a voxel goes to.
 
         Raises:
-            InputError: unknown suffix, unwritable folder, or overlapping segments in a label map with "error".
+            InputError: unknown suffix, unwritable folder, overlapping segments in a label map with "error", or DICOM
+                without a DICOM source or without anything found.
             ResourceError: the disk is full.
         """
         if overlap not in get_args(Overlap):
@@ -174,6 +179,14 @@ class Segmentation:
             from OpenVocabCTLib.output.seg_nrrd import write_seg_nrrd
 
             write_seg_nrrd(self, Path(path))
+        elif suffix == DICOM_SEG:
+            from OpenVocabCTLib.output.dicom_seg import write_dicom_seg
+
+            write_dicom_seg(self, Path(path))
+        elif suffix == RTSTRUCT:
+            from OpenVocabCTLib.output.rtstruct import write_rtstruct
+
+            write_rtstruct(self, Path(path))
         else:
             from OpenVocabCTLib.output.labelmap import write_label_map
 

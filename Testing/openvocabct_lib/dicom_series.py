@@ -42,15 +42,16 @@ def write_slice(
     dataset.InstanceNumber = 1
     dataset.Rows, dataset.Columns = hounsfield.shape
     dataset.PixelSpacing = list(spacing)
-    dataset.ImagePositionPatient = [f"{float(x):.10g}" for x in position]
-    dataset.ImageOrientationPatient = [f"{float(x):.10g}" for x in orientation]
+    dataset.ImagePositionPatient = [f"{float(x):.9g}" for x in position]
+    dataset.ImageOrientationPatient = [f"{float(x):.9g}" for x in orientation]
     dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 1
     dataset.PixelData = np.rint((hounsfield - intercept) / slope).astype("<i2").tobytes()
     for keyword, value in attributes.items():
         if value is None:
-            delattr(dataset, keyword)
+            if keyword in dataset:
+                delattr(dataset, keyword)
         else:
             setattr(dataset, keyword, value)
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID

@@ -32,7 +32,7 @@ from Testing.openvocabct_lib.volume_files import (
 
 def test_paths(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert refusal(tmp_path / "none.nii.gz", capfd) == "none.nii.gz does not exist: check the path"
-    for name in ("ct.png", "ct", "ct.nii.zip", "ct.hdr"):
+    for name in ("ct.png", "ct", "ct.nii.bz2", "ct.hdr"):
         (tmp_path / name).write_bytes(b"x")
         assert "is of an unknown kind: give one of .nii, .nii.gz, .nrrd" in refusal(tmp_path / name, capfd)
     (tmp_path / "slice.dcm").write_bytes(b"x")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -294,6 +295,34 @@ def test_table_as_text(make: Any) -> None:
         "spleen\t182\t104\t98 %\t0.50",
         "uterus\t\N{EN DASH}\t\N{EN DASH}\t3 %\tnot found: not in this scan",
     ]
+
+
+class FakeExport:
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error, self.calls = error, []
+
+    def export(self, *call: Any) -> tuple[Path, ...]:
+        self.calls.append(call)
+        if self.error is not None:
+            raise self.error
+        return (Path("folder/seg.dcm"),)
+
+
+@pytest.mark.parametrize("folder", ["/somewhere", ""])
+def test_export_as_dicom(folder: str, make: Any) -> None:
+    export = FakeExport()
+    bench = make(dialogs=FakeDialogs(folder=folder), make_dicom_export=lambda _scene: export)
+    click(bench.ui.exportDicomButton)
+    nodes = (bench.ui.volumeSelector.currentNode(), bench.ui.segmentationSelector.currentNode())
+    assert export.calls == ([(*nodes, Path(folder))] if folder else [])
+    assert ("wrote seg.dcm" in bench.message) is bool(folder)
+
+
+def test_an_export_that_is_refused_says_why(make: Any) -> None:
+    export = FakeExport(InputError("the CT does not come from the DICOM database", "import its series"))
+    bench = make(dialogs=FakeDialogs(folder="/somewhere"), make_dicom_export=lambda _scene: export)
+    click(bench.ui.exportDicomButton)
+    assert "does not come from the DICOM database" in bench.message
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ import pytest
 from OpenVocabCTLib.errors import InputError, ResourceError
 from OpenVocabCTLib.output import Segmentation, check_output
 from OpenVocabCTLib.output.atomic import replacing
-from OpenVocabCTLib.output.formats import SEGMENTATION_SUFFIXES
+from OpenVocabCTLib.output.formats import DICOM_SUFFIXES, LABEL_MAP_SUFFIXES, SEG_NRRD, SEGMENTATION_SUFFIXES
 from Testing.openvocabct_lib.output.output_cases import grid, segmentation
 
 WRITERS: dict[str, Callable[[Segmentation, Path], None]] = {
-    **dict.fromkeys(SEGMENTATION_SUFFIXES, lambda result, path: result.write(path, overlap="first")),
+    **dict.fromkeys((SEG_NRRD, *LABEL_MAP_SUFFIXES), lambda result, path: result.write(path, overlap="first")),
     ".csv": lambda result, path: result.write_statistics(path),
     ".png": lambda result, path: result.write_preview(path),
 }
@@ -124,7 +124,7 @@ def test_known_suffixes_are_accepted(suffix: str, change: Callable[[str], str], 
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("suffix", SEGMENTATION_SUFFIXES)
+@pytest.mark.parametrize("suffix", (SEG_NRRD, *LABEL_MAP_SUFFIXES))
 def test_upper_case_suffixes_are_written(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"OUT{suffix.upper()}"
     noise().write(path, overlap="first")
@@ -137,9 +137,11 @@ def test_unknown_suffixes_are_refused_with_a_list(name: str, tmp_path: Path) -> 
         check_output(tmp_path / name)
 
 
-def test_dicom_is_refused_with_what_to_do_instead(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"DICOM SEG.*\.seg\.nrrd"):
-        check_output(tmp_path / "out.dcm")
+@pytest.mark.parametrize("suffix", DICOM_SUFFIXES)
+def test_dicom_of_a_ct_that_is_none_is_refused_with_what_to_do_instead(suffix: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"read from DICOM: write \.seg\.nrrd"):
+        noise().write(tmp_path / f"out{suffix}")
+    assert not list(tmp_path.iterdir())
 
 
 def test_tables_and_pictures_have_their_own_suffix(tmp_path: Path) -> None:

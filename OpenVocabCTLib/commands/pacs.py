@@ -1,0 +1,138 @@
+"""Input from and output to a PACS: where images and results lie in between, so that a run can go on after a failure."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from OpenVocabCTLib.commands.terminal import Reporter
+from OpenVocabCTLib.errors import InputError
+
+SOURCE_PREFIX, STOW, STOW_PREFIX = "dicomweb+", "stow", "stow+"
+CACHE_VARIABLE = "OPENVOCABCT_CACHE"
+_PRIVATE = 0o700
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What a run fetches and where it stores; images and an unsent result wait in `folder`.
+
+    Attributes:
+        source: address of a series, or path.
+        target: address of the server that gets the result; None when it goes to a file.
+        folder: private to the user, and removed when all is done, because it holds patient data.
+    """
+
+    source: str
+    target: str | None
+    folder: Path
+
+    @classmethod
+    def plan(cls, source: str, output: str) -> Exchange:
+        """Find out from the words of the command what has to be fetched and stored.
+
+        Raises:
+            InputError: an address makes no sense, or "stow" without a server.
+        """
+        target = None
+        if source.startswith(SOURCE_PREFIX):
+            from OpenVocabCTLib.dicom.dicomweb import SeriesAddress
+
+            base = SeriesAddress.parse(source).base
+            target = base if output == STOW else None
+        elif output == STOW:
+            raise InputError(
+                "-o stow stores on the server of the input, which is a file", f"write {STOW_PREFIX}https://HOST/PATH"
+            )
+        if output.startswith(STOW_PREFIX):
+            from OpenVocabCTLib.dicom.dicomweb import checked_base
+
+            target = checked_base(output.removeprefix(STOW_PREFIX))
+        name = hashlib.sha256(f"{source}\n{target}".encode()).hexdigest()[:24]
+        return cls(source, target, _cache() / name)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the input is on a server."""
+        return self.source.startswith(SOURCE_PREFIX)
+
+    @property
+    def images(self) -> Path:
+        """Where the input is, or will be."""
+        return self.folder / "images" if self.is_remote else Path(self.source)
+
+    def output(self, words: str) -> Path:
+        """Return the file that the segmentation is written to."""
+        return Path(words) if self.target is None else self.folder / "new.dcm"
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Keep the folder while the run goes on; it is removed when the run succeeds."""
+        if self.is_remote or self.target is not None:
+            try:
+                for folder in (self.folder, *([self.images] if self.is_remote else [])):
+                    folder.mkdir(parents=True, exist_ok=True)
+                    folder.chmod(_PRIVATE)
+            except OSError as error:
+                raise InputError(
+                    "the folder for images in transit cannot be made", f"name another one in {CACHE_VARIABLE}"
+                ) from error
+        yield
+        if self.is_remote or self.target is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def fetch(self, reporter: Reporter) -> None:
+        """Fetch the images that are missing.
+
+        Raises:
+            InputError: the server cannot be reached, refuses, or holds no such series.
+        """
+        if not self.is_remote:
+            return
+        from OpenVocabCTLib.dicom.dicomweb import Pacs, SeriesAddress
+
+        address = SeriesAddress.parse(self.source)
+        pacs = Pacs(address.base)
+        reporter.say(f"fetching the series from {pacs.host}")
+        with reporter.progress("images") as progress:
+            pacs.fetch(address, self.images, progress)
+
+    def store(self, request: Sequence[object], reporter: Reporter) -> None:
+        """Store the segmentation; one that an earlier run of the same request could not store goes in its place.
+
+        The earlier file is sent again as it is, so that a server that has it already is not given a second one.
+
+        Args:
+            request: what was asked for; any values with a repr.
+            reporter: where to say what happens.
+
+        Raises:
+            InputError: the server cannot be reached, refuses, or does not keep the result.
+            ResourceError: the server has no room.
+        """
+        if self.target is None:
+            return
+        from OpenVocabCTLib.dicom.dicomweb import Pacs
+
+        kept = self.folder / f"{hashlib.sha256(repr(request).encode()).hexdigest()[:24]}.dcm"
+        fresh = self.folder / "new.dcm"
+        if not fresh.exists() and not kept.exists():
+            return  # nothing was found
+        if not kept.exists():
+            os.replace(fresh, kept)
+        pacs = Pacs(self.target)
+        sent = pacs.store(kept)
+        reporter.say(f"stored on {pacs.host}" if sent else f"{pacs.host} has this result already")
+
+
+def _cache() -> Path:
+    named = os.environ.get(CACHE_VARIABLE)
+    if named:
+        return Path(named) / "pacs"
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
+    return Path(base) / "openvocabct" / "pacs"

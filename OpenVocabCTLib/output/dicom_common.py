@@ -1,0 +1,112 @@
+"""What all DICOM results share: the source images, names that fit, identifiers that repeat, saving."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from OpenVocabCTLib.errors import InputError
+from OpenVocabCTLib.output.algorithm import Algorithm
+from OpenVocabCTLib.output.atomic import replacing
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from OpenVocabCTLib.dicom.source import DicomSource, SourceGrid
+    from OpenVocabCTLib.output.segmentation import Segment, Segmentation
+
+MANUFACTURER = "OpenVocabCT"
+UTF8 = "ISO_IR 192"
+_ROOT = "2.25."  # UIDs made from a UUID (PS3.5 B.2)
+_NAME_LENGTH = 64
+# Type 2 attributes: they have to be there, but may be empty.
+_MAY_BE_EMPTY = (
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
+    "StudyTime", "ReferringPhysicianName",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """The images that a segmentation refers to.
+
+    Attributes:
+        source: their headers in short.
+        headers: their attributes, one data set per file.
+        grid: where they lie in the segmentation.
+    """
+
+    source: DicomSource
+    headers: list[Dataset]
+    grid: SourceGrid
+
+    @classmethod
+    def of(cls, segmentation: Segmentation) -> Origin:
+        """Read what the source images of a segmentation say.
+
+        Raises:
+            InputError: the CT does not come from DICOM, lacks identifiers, or nothing was found.
+        """
+        source = None if segmentation.ct is None else segmentation.ct.dicom
+        if source is None:
+            raise InputError("DICOM can be written only for a CT that was read from DICOM", "write .seg.nrrd instead")
+        if not segmentation.found:
+            raise InputError("nothing was found, and DICOM knows no empty segmentation", "write .seg.nrrd instead")
+        headers = source.headers()
+        for header in headers:
+            for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"):
+                if not header.get(keyword):
+                    raise InputError(f"the CT's images lack a {keyword}", "write .seg.nrrd instead")
+            for keyword in _MAY_BE_EMPTY:
+                if keyword not in header:
+                    setattr(header, keyword, "")
+        return cls(source, headers, source.onto_frames(segmentation.geometry))
+
+
+def algorithm_of(segmentation: Segmentation) -> Algorithm:
+    """Return the model that made a segmentation, or the program where it is not known."""
+    return segmentation.algorithm or Algorithm()
+
+
+def result_uid(segmentation: Segmentation, origin: Origin, purpose: str) -> str:
+    """Return a UID that the same result of the same images gets again, so that storing it twice stores it once."""
+    algorithm = algorithm_of(segmentation)
+    digest = hashlib.sha256(f"{purpose}\n{algorithm!r}\n".encode())
+    for frame in origin.source.frames:
+        digest.update(f"{frame.instance_uid} {frame.number}\n".encode())
+    for segment in segmentation.found:
+        mask = segment.cropped
+        assert mask is not None  # `found` says so
+        label = f"{segment.id}\0{segment.name}\0{segment.prompt}\0{segment.threshold!r}\0{segment.terminology!r}"
+        digest.update(f"{label}\0{mask.start}{mask.array.shape}\n".encode("utf-8", "replace"))
+        digest.update(np.packbits(mask.array).tobytes())
+    return f"{_ROOT}{int.from_bytes(digest.digest()[:16], 'big')}"
+
+
+def label_of(segment: Segment) -> str:
+    """Return a segment's name as a DICOM text of at most 64 characters; a backslash would separate values."""
+    text = "".join(c if c.isprintable() else " " for c in segment.name).replace("\\", "/")
+    return text.encode("utf-8", "replace").decode()[:_NAME_LENGTH].strip() or segment.id
+
+
+def series_number(header: Dataset) -> int:
+    """Return a number for the result's series that is told apart from those of the scanner."""
+    number = header.get("SeriesNumber")
+    return 9000 + (int(number) if number is not None and 0 <= int(number) < 1000 else 0)
+
+
+def save(dataset: Dataset, path: Path) -> None:
+    """Write a DICOM file, complete or not at all.
+
+    Raises:
+        InputError: the folder cannot be written.
+        ResourceError: the disk is full.
+    """
+    from OpenVocabCTLib.dicom.frames import silent
+
+    with replacing(path, ".dcm") as temporary, silent():
+        dataset.save_as(temporary, enforce_file_format=True)

@@ -1,0 +1,108 @@
+"""DICOM export with Slicer's own subject hierarchy and a plug-in that behaves like QuantitativeReporting's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import slicer
+import vtk
+
+from OpenVocabCTLib.errors import InputError
+from OpenVocabCTSlicer.dicom_export import PLUGIN, REFERENCED_INSTANCES, VOLUME_INSTANCES, DicomExport
+from Testing.slicer.scenes import ct_node, segmentation_node
+
+UIDS = ("1.2.3", "1.2.4")
+
+
+class Plugin:
+    """Exports what the subject hierarchy relates to images of the database."""
+
+    def __init__(self, scene: Scene, complaint: str = "", files: int = 1) -> None:
+        self._scene, self._complaint, self._files = scene, complaint, files
+
+    def examineForExport(self, item: int) -> list[Any]:  # noqa: N802 the name of Slicer's plug-ins
+        uids = self._scene.hierarchy.GetItemAttribute(item, REFERENCED_INSTANCES).split()
+        known = uids and all(self._scene.database.fileForInstance(uid) for uid in uids)
+        return [SimpleNamespace(directory="", item=item)] if known else []
+
+    def export(self, exportables: list[Any]) -> str:
+        for number in range(self._files):
+            Path(exportables[0].directory, f"seg{number}.dcm").write_bytes(b"x")
+        return self._complaint
+
+
+class Scene:
+    """A CT of the DICOM database below a study, and a segmentation outside of it."""
+
+    def __init__(self) -> None:
+        self.scene = slicer.vtkMRMLScene()
+        self.hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.scene)
+        self.volume = ct_node(self.scene)
+        self.volume.SetAttribute(VOLUME_INSTANCES, " ".join(UIDS))
+        self.segmentation = segmentation_node(self.scene)
+        segment = slicer.vtkSegment()
+        image = slicer.vtkOrientedImageData()
+        image.SetDimensions(2, 2, 2)
+        image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+        segment.AddRepresentation("Binary labelmap", image)
+        assert self.segmentation.GetSegmentation().AddSegment(segment, "left_kidney")
+        self.study = self.hierarchy.CreateStudyItem(self.hierarchy.GetSceneItemID(), "study")
+        self.hierarchy.CreateItem(self.study, self.volume)
+        self.hierarchy.CreateItem(self.hierarchy.GetSceneItemID(), self.segmentation)
+        self.known = set(UIDS)
+        self.database = SimpleNamespace(fileForInstance=lambda uid: f"/db/{uid}" if uid in self.known else "")
+
+    def export(self, folder: Path, **plugin: Any) -> tuple[Path, ...]:
+        exporter = DicomExport({PLUGIN: lambda: Plugin(self, **plugin)}, self.database, self.hierarchy)
+        return exporter.export(self.volume, self.segmentation, folder)
+
+
+def test_the_segmentation_is_related_to_its_images_and_exported(tmp_path: Path) -> None:
+    scene = Scene()
+    assert scene.export(tmp_path) == (tmp_path / "seg0.dcm",)
+    assert [path.name for path in tmp_path.iterdir()] == ["seg0.dcm"]
+    item = scene.hierarchy.GetItemByDataNode(scene.segmentation)
+    assert scene.hierarchy.GetItemParent(item) == scene.study
+    assert scene.hierarchy.GetItemAttribute(item, REFERENCED_INSTANCES).split() == list(UIDS)
+
+
+@pytest.mark.parametrize("options", [{"complaint": "terminology\nis missing"}, {"files": 0}])
+def test_what_the_plugin_complains_about_is_said_and_nothing_is_left(options: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"plug-in failed \((terminology is missing|no file was written)\)"):
+        Scene().export(tmp_path, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_ct_that_was_loaded_from_a_file(tmp_path: Path) -> None:
+    scene = Scene()
+    scene.volume.RemoveAttribute(VOLUME_INSTANCES)
+    with pytest.raises(InputError, match="does not come from the DICOM database: import"):
+        scene.export(tmp_path)
+
+
+def test_images_that_were_deleted(tmp_path: Path) -> None:
+    scene = Scene()
+    scene.known.discard(UIDS[1])
+    with pytest.raises(InputError, match="no longer in the DICOM database"):
+        scene.export(tmp_path)
+
+
+def test_no_segment(tmp_path: Path) -> None:
+    scene = Scene()
+    scene.segmentation.GetSegmentation().RemoveAllSegments()
+    with pytest.raises(InputError, match="no segment to export"):
+        scene.export(tmp_path)
+
+
+def test_without_the_plugin(tmp_path: Path) -> None:
+    scene = Scene()
+    with pytest.raises(InputError, match="QuantitativeReporting"):
+        DicomExport({}, scene.database, scene.hierarchy).export(scene.volume, scene.segmentation, tmp_path)
+
+
+def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be written"):
+        Scene().export(tmp_path / "gone")
