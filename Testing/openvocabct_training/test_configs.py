@@ -8,7 +8,7 @@ import yaml
 
 from openvocabct_training.checks import check_sampling, check_sides
 from openvocabct_training.data.adapters import ADAPTERS
-from openvocabct_training.data.dataset import PatchDataModule
+from openvocabct_training.data.module import PatchDataModule
 from openvocabct_training.export import read_decision
 from openvocabct_training.finetune import TextPromptedSegmentation
 from openvocabct_training.lightning_cli import TrainingCLI
