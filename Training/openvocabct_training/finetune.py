@@ -72,12 +72,13 @@ class TextPromptedSegmentation(PatchTraining):
             # A distributed run waits for the gradient of every parameter, of an empty one too.
             self.model.concept_queries.requires_grad_(False)
         # Used in training only: coarse voxel embeddings that the same queries are asked of.
-        self.auxiliary = nn.ModuleList(
+        convolutions = [
             nn.Conv3d(channels[level + 1], architecture.embedding_dim, 1) for level in range(len(deep_supervision))
-        )
-        for convolution in self.auxiliary:
+        ]
+        for convolution in convolutions:
             # Random features times the large queries of a run that starts from others' weights would drown its loss.
             nn.init.zeros_(convolution.weight)
+        self.auxiliary = nn.ModuleList(convolutions)
         self.deep_supervision, self.presence_weight = deep_supervision, presence_weight
         if initial_weights is not None:
             start_from(self, Path(initial_weights), partial_weights)

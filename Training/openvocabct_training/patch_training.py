@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytorch_lightning as pl
 import torch
@@ -78,13 +78,14 @@ class PatchTraining(pl.LightningModule):
         self.log_dict({f"train/{name}": value.detach() for name, value in values.items()}, prog_bar=True)
         return step.loss
 
-    def validation_step(self, batch: list[Tensor], batch_idx: int) -> StepResult:
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> StepResult:  # type: ignore[override]
         """Losses and soft Dice of fixed patches of validation patients."""
         step = self._step(Sample(*batch))
         values = {"loss": step.loss, **step.parts, "soft_dice": step.per_prompt_dice}
         for name, value in values.items():
-            self.validation_means[name].update(value.float())
-            self.log(f"validation/{name}", self.validation_means[name], on_step=False, on_epoch=True)
+            mean = cast(MeanMetric, self.validation_means[name])
+            mean.update(value.float())
+            self.log(f"validation/{name}", mean, on_step=False, on_epoch=True)
         return step
 
     def configure_optimizers(self) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monai.networks.nets import DynUNet, SwinUNETR
+from monai.networks.nets.dynunet import DynUNet
+from monai.networks.nets.swin_unetr import SwinUNETR
 from torch import Tensor
 
 from openvocabct_training.baselines.training import ClosedVocabularyTraining, choose_rows

@@ -127,10 +127,10 @@ class ClosedVocabularyPredictor:
         self.name = f"{type(module).__name__} {compute.device} {compute.dtype}"
         self.channels, self.stride = len(module.concepts), module.stride
 
-    def __call__(self, hu: Tensor, left: Tensor) -> TileFeatures:
+    def __call__(self, hu: Tensor, leftness: Tensor) -> TileFeatures:
         """Logits of a tile, see ``ImageTower``."""
         with torch.inference_mode(), self.compute.autocast():
-            image = self.module.image(hu[None].to(self.compute.device), left[None].to(self.compute.device))
+            image = self.module.image(hu[None].to(self.compute.device), leftness[None].to(self.compute.device))
             logits = self.module.class_logits(image)
         return TileFeatures(logits[0].float().cpu(), torch.zeros(1))
 

@@ -51,7 +51,7 @@ class BaselineTraining(PatchTraining):
 
     def _lay_out(self) -> None:
         """Channels last: the fast layout of 3D convolutions in bf16."""
-        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last_3d)
 
     @property
     def input_channels(self) -> int:
