@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,12 +10,13 @@ import pytest
 from openvocabct_training.checks import (
     check_concepts,
     check_dataset_weights,
+    check_held_out,
     check_precision,
     check_sampling,
     check_sides,
     check_spacing,
 )
-from openvocabct_training.data.dataset import SamplingConfig
+from openvocabct_training.data.sampling import SamplingConfig
 from openvocabct_training.data.store import CaseRecord, CaseStore
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.geometry import Geometry
@@ -56,9 +58,15 @@ def test_one_voxel_at_the_bottleneck_is_too_few() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"positives": 0}, "choose 1 to 24"), ({"positives": 25}, "choose 1 to 24"), ({"negatives": -1}, "0 or more")],
+    [
+        ({"positives": 0}, "choose 1 to 24"),
+        ({"positives": 25}, "choose 1 to 24"),
+        ({"negatives": -1}, "0 or more"),
+        ({"pair_probability": 1.5}, "pair_probability is 1.5: choose 0 to 1"),
+        ({"exclude_concepts": ("mandibel",)}, "exclude_concepts names 'mandibel': use ids of the vocabulary"),
+    ],
 )
-def test_numbers_of_prompts(changes: dict[str, int], said: str) -> None:
+def test_numbers_of_prompts(changes: dict[str, Any], said: str) -> None:
     check_sampling(SamplingConfig())
     with pytest.raises(InputError, match=said):
         check_sampling(replace(SamplingConfig(), **changes))
@@ -70,6 +78,13 @@ def test_concepts_with_a_query_of_their_own() -> None:
         check_concepts(("livre",))
     with pytest.raises(InputError, match="'liver' twice"):
         check_concepts(("liver", "left_kidney", "liver"))
+
+
+def test_a_class_cannot_be_held_out_of_a_closed_vocabulary() -> None:
+    sampling = SamplingConfig(exclude_concepts=("mandible",))
+    check_held_out(("liver",), sampling)
+    with pytest.raises(InputError, match="'mandible' is a class of the network and excluded from training"):
+        check_held_out(("liver", "mandible"), sampling)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +107,7 @@ def test_weights_of_data_sets(store: CaseStore, weights: dict[str, float], said:
 
 def test_weights_that_fit(store: CaseStore) -> None:
     check_dataset_weights(SamplingConfig(dataset_weights={"openkbp": 1.0, "totalsegmentator": 0.0}), store.records())
+    check_dataset_weights(SamplingConfig(dataset_weights="auto"), store.records())
 
 
 def record_at(spacing_mm: float, shape: tuple[int, int, int], native: tuple[float, float, float]) -> CaseRecord:

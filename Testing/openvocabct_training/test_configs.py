@@ -4,66 +4,129 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from pytorch_lightning.strategies import DDPStrategy
 
+from openvocabct_training.baselines import BASELINES
+from openvocabct_training.baselines.training import BaselineTraining
 from openvocabct_training.checks import check_sampling, check_sides
 from openvocabct_training.data.adapters import ADAPTERS
-from openvocabct_training.data.dataset import PatchDataModule
+from openvocabct_training.data.module import PatchDataModule
 from openvocabct_training.export import read_decision
 from openvocabct_training.finetune import TextPromptedSegmentation
-from openvocabct_training.lightning_cli import TrainingCLI
+from openvocabct_training.lightning_cli import TrainingCLI, names_a_class
+from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.models.stunet import SIZES
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 
-FILES = sorted((Path(__file__).parents[2] / "Training" / "configs").glob("*.yaml"))
+FOLDER = Path(__file__).parents[2] / "Training" / "configs"
+FILES = sorted(FOLDER.glob("*.yaml"))
 # The other files hold the thresholds of exported models.
-CONFIGS = [path for path in FILES if "trainer" in yaml.safe_load(path.read_text())]
+TEXT_PROMPTED = [path for path in FILES if "trainer" in yaml.safe_load(path.read_text())]
+BASELINE_FILES = sorted((FOLDER / "baselines").glob("*.yaml"))
+HARDWARE = sorted((FOLDER / "hardware").glob("*.yaml"))
+ANY_MACHINE = ["--trainer.accelerator", "cpu", "--trainer.devices", "1"]
 
 
-@pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
+def read(path: Path) -> dict[str, Any]:
+    said: dict[str, Any] = yaml.safe_load(path.read_text())
+    return said
+
+
+def make(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> TrainingCLI:
+    """Make what a configuration says, on any machine; large networks without memory for their weights."""
+    monkeypatch.chdir(folder)  # nothing is written, but Lightning looks at the folder
+    # MONAI's transformer reads values of tensors while it is made.
+    with torch.device("cpu" if "baselines" in arguments[1] else "meta"):
+        return TrainingCLI.with_arguments([*arguments], run=False)
+
+
+@pytest.fixture(params=[*TEXT_PROMPTED, *BASELINE_FILES], ids=lambda path: path.stem)
 def config(request: pytest.FixtureRequest) -> Path:
     path: Path = request.param
     return path
 
 
-def test_there_are_configurations() -> None:
-    assert "small16_cpu.yaml" in [path.name for path in CONFIGS]
+def test_what_there_is() -> None:
+    assert {path.stem for path in TEXT_PROMPTED} == {"tiny_cpu", "small16_cpu", "S", "B", "L"}
+    assert {path.stem for path in BASELINE_FILES} == {"cnn", "vit", "universal", "visual"}
+    assert {path.stem for path in HARDWARE} == {"8gpu", "slurm"}
 
 
 def test_thresholds_can_be_read() -> None:
-    for path in set(FILES) - set(CONFIGS):
+    for path in set(FILES) - set(TEXT_PROMPTED):
         assert 0.0 < read_decision(path).threshold < 1.0
 
 
 def test_shipped_configurations_make_what_they_say(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # nothing is written, but Lightning looks at the folder
-    made = TrainingCLI.with_arguments(["--config", str(config)], run=False)
-    said = yaml.safe_load(config.read_text())
-    assert isinstance(made.model, TextPromptedSegmentation)
-    assert isinstance(made.datamodule, PatchDataModule)
+    made = make(monkeypatch, tmp_path, "--config", str(config), *ANY_MACHINE)
+    said = read(config)
     module, data, trainer = made.model, made.datamodule, made.trainer
-    assert module.model.backbone.channels == SIZES[said["model"]["architecture"]["size"]].channels
-    assert module.preprocessing.hu_windows == tuple(map(tuple, said["model"]["preprocessing"]["hu_windows"]))
+    assert isinstance(data, PatchDataModule)
+    model = said["model"].get("init_args", said["model"])
+    if "class_path" in said["model"]:
+        assert isinstance(module, BaselineTraining)
+        assert type(module).__name__ == said["model"]["class_path"].rpartition(".")[2] in BASELINES
+        assert list(module.concepts) == model.get("concepts", [])
+    else:
+        assert isinstance(module, TextPromptedSegmentation)
+        assert module.model.backbone.channels == SIZES[model["architecture"]["size"]].channels
+    assert module.preprocessing.hu_windows == tuple(map(tuple, model["preprocessing"]["hu_windows"]))
     assert data.sampling.dataset_weights == said["data"]["sampling"]["dataset_weights"]
-    assert (data.batch_size, data.samples_per_epoch) == (1, said["data"]["samples_per_epoch"])
+    assert (data.batch_size, data.samples_per_epoch) == (said["data"]["batch_size"], said["data"]["samples_per_epoch"])
     assert trainer.max_steps == said["trainer"]["max_steps"]
-    assert [type(callback).__name__ for callback in trainer.callbacks if "EMA" in type(callback).__name__]
+    assert {"EMAWeightAveraging", "ModelCheckpoint", "RunRecord", "PatchPreviews"} <= {
+        type(callback).__name__ for callback in trainer.callbacks
+    }
     # What `fit` would check, apart from the store.
-    check_sides("patch", data.sampling.patch, module.model.backbone.stride)
-    check_sides("tile", module.preprocessing.tile, module.model.backbone.stride)
+    check_sides("patch", data.sampling.patch, module.stride)
+    check_sides("tile", module.preprocessing.tile, module.stride)
     check_sampling(data.sampling)
 
 
+@pytest.mark.parametrize("hardware", HARDWARE, ids=lambda path: path.stem)
+def test_hardware_comes_after_any_network(hardware: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [word for path in (FOLDER / "S.yaml", hardware) for word in ("--config", str(path))]
+    trainer = make(monkeypatch, tmp_path, *files, "--trainer.accelerator", "cpu").trainer
+    said = read(hardware)["trainer"]
+    assert isinstance(trainer.strategy, DDPStrategy)
+    assert (trainer.num_devices, trainer.num_nodes) == (said["devices"], said["num_nodes"])
+    assert trainer.max_steps == read(FOLDER / "S.yaml")["trainer"]["max_steps"]
+
+
+def test_gpus_compute_in_bfloat16() -> None:
+    for path in TEXT_PROMPTED:
+        said = read(path)["trainer"]
+        assert said["accelerator"] != "gpu" or said["precision"] == "bf16-mixed"
+
+
+@pytest.mark.parametrize("baseline", BASELINE_FILES, ids=lambda path: path.stem)
+def test_baselines_have_the_data_and_the_budget_of_the_text_prompted_network(baseline: Path) -> None:
+    ours, theirs = read(FOLDER / "small16_cpu.yaml"), read(baseline)
+    folder = theirs["trainer"]["default_root_dir"]
+    assert theirs["data"] == ours["data"]
+    moved = yaml.safe_load(yaml.safe_dump(ours["trainer"]).replace(ours["trainer"]["default_root_dir"], folder))
+    assert theirs["trainer"] == moved and theirs["seed_everything"] == ours["seed_everything"]
+    model = theirs["model"]["init_args"]
+    assert {**model["preprocessing"]} == {**ours["model"]["preprocessing"]}
+    for option in ("learning_rate", "weight_decay", "warmup_steps"):
+        assert model[option] == ours["model"][option]
+    assert model.get("concepts", ours["model"]["architecture"]["concepts"]) == ours["model"]["architecture"]["concepts"]
+
+
 def test_shipped_configurations_name_known_data_sets(config: Path) -> None:
-    weights = yaml.safe_load(config.read_text())["data"]["sampling"]["dataset_weights"]
-    assert set(weights) <= set(ADAPTERS)
-    assert sum(weights.values()) == pytest.approx(1.0)
+    weights = read(config)["data"]["sampling"]["dataset_weights"]
+    if weights != "auto":
+        assert set(weights) <= set(ADAPTERS)
+        assert sum(weights.values()) == pytest.approx(1.0)
 
 
 def test_shipped_configurations_name_known_concepts(config: Path) -> None:
-    concepts = yaml.safe_load(config.read_text())["model"]["architecture"].get("concepts", [])
+    model = read(config)["model"]
+    concepts = model.get("init_args", model.get("architecture", {})).get("concepts", [])
     assert [concept for concept in concepts if concept not in Vocabulary.load()] == []
     assert len(set(concepts)) == len(concepts)
     # A sided concept without its mirror image would have a query that mirrored patients never train.
@@ -71,12 +134,38 @@ def test_shipped_configurations_name_known_concepts(config: Path) -> None:
     assert len(mirrors - set(concepts)) <= 2  # arteries of one side only
 
 
-def test_every_key_is_known(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    broken: dict[str, Any] = yaml.safe_load(config.read_text())
-    broken["model"]["learning_rat"] = 1.0
-    path = tmp_path / "broken.yaml"
-    path.write_text(yaml.safe_dump(broken))
+@pytest.mark.parametrize("path", [FOLDER / "small16_cpu.yaml", FOLDER / "baselines" / "cnn.yaml"], ids=lambda p: p.stem)
+def test_every_key_is_known(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = read(path)
+    broken["model"].get("init_args", broken["model"])["learning_rat"] = 1.0
+    copy = tmp_path / "broken.yaml"
+    copy.write_text(yaml.safe_dump(broken))
     with pytest.raises(SystemExit) as stopped:
-        TrainingCLI.with_arguments(["--config", str(path)], run=False)
+        TrainingCLI.with_arguments(["--config", str(copy)], run=False)
     assert stopped.value.code == 2
     assert "learning_rat" in capsys.readouterr().err
+
+
+def test_which_configurations_choose_a_class(tmp_path: Path) -> None:
+    ours, theirs = str(FOLDER / "small16_cpu.yaml"), str(FOLDER / "baselines" / "cnn.yaml")
+    below = tmp_path / "below.yaml"
+    below.write_text("fit:\n  model:\n    class_path: some.Network\n")
+    (tmp_path / "list.yaml").write_text("[1, 2]")
+    assert names_a_class(["fit", "--config", theirs])
+    assert names_a_class(["fit", "--config", ours, f"--config={theirs}"])
+    assert names_a_class(["fit", "-c", str(below)])
+    assert names_a_class(["fit", "--model", "some.Network"])
+    assert names_a_class(["fit", "--model.class_path=some.Network"])
+    assert not names_a_class(["fit", "--config", ours, "--model.learning_rate", "1"])
+    assert not names_a_class(["fit", "--config", "no.yaml"])
+    assert not names_a_class(["fit", "--config", str(tmp_path / "list.yaml")])
+    assert not names_a_class(["fit", "--config"])
+
+
+def test_what_a_network_says_of_its_arguments_is_not_wrapped_up(tmp_path: Path) -> None:
+    wrong = read(FOLDER / "baselines" / "universal.yaml")
+    wrong["model"]["init_args"]["size"] = "huge"
+    copy = tmp_path / "wrong.yaml"
+    copy.write_text(yaml.safe_dump(wrong))
+    with pytest.raises(InputError, match="there is no network size 'huge'"):
+        TrainingCLI.with_arguments(["--config", str(copy), *ANY_MACHINE], run=False)

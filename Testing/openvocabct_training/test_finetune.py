@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from openvocabct_training.data.dataset import Sample
@@ -53,15 +51,15 @@ def test_loss_falls_on_one_sample() -> None:
     network, sample = module(), one_sample(0)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
     losses = []
-    for _ in range(15):
+    for _ in range(6):
         optimizer.zero_grad()
         step = network._step(sample)
         step.loss.backward()
         optimizer.step()
         losses.append(step.loss.item())
-    assert losses[-1] < 0.6 * losses[0]
-    assert step.per_prompt_dice[0, 0] > 0.25
-    assert step.per_prompt_dice[0, 2].isnan()
+    assert losses[-1] < 0.4 * losses[0]
+    assert step.per_prompt_dice.isnan().tolist() == [[False, False, True]]
+    assert step.logits.shape == sample.target.shape and step.asked.all()
 
 
 def test_every_parameter_is_trained() -> None:
@@ -139,35 +137,6 @@ def test_heads_and_losses_stay_in_fp32_under_autocast(monkeypatch: pytest.Monkey
 def test_convolutions_are_channels_last() -> None:
     weights = [weight for weight in module().model.backbone.parameters() if weight.dim() == 5 and weight.shape[2] == 3]
     assert weights and all(weight.is_contiguous(memory_format=torch.channels_last_3d) for weight in weights)
-
-
-def test_a_run_can_start_from_other_weights(finished_run: Path, tmp_path: Path) -> None:
-    state = torch.load(finished_run / "last.ckpt", weights_only=True)["state_dict"]
-    rows = state["model.concept_queries"].shape[0]
-    architecture = replace(ARCHITECTURE, concepts=tuple(f"concept {row}" for row in range(rows)))
-
-    def same_size(weights: Path) -> TextPromptedSegmentation:
-        return TextPromptedSegmentation(
-            architecture, PreprocessingConfig(tile=(32, 32, 64)), initial_weights=str(weights)
-        )
-
-    started = same_size(finished_run / "last.ckpt")
-    with pytest.raises(InputError, match="other sizes"):
-        module(initial_weights=str(finished_run / "last.ckpt"))
-    assert all(torch.equal(weight, state[name]) for name, weight in started.state_dict().items())
-    with pytest.raises(InputError, match="there is no checkpoint"):
-        module(initial_weights=str(tmp_path / "no.ckpt"))
-
-    torch.save({"state_dict": {**state, "model.other": torch.zeros(1)}}, tmp_path / "other.ckpt")
-    with pytest.raises(InputError, match=r"another network \(model.other\)"):
-        same_size(tmp_path / "other.ckpt")
-
-
-def test_a_run_can_start_from_a_model_folder(tmp_path: Path) -> None:
-    other = {name: value + 0.25 for name, value in module().model.state_dict().items()}
-    save_file({name: value.half() for name, value in other.items()}, tmp_path / "model.safetensors")
-    for name, value in module(initial_weights=str(tmp_path)).model.state_dict().items():
-        torch.testing.assert_close(value, other[name], atol=1e-2, rtol=1e-2)
 
 
 def test_wrong_sizes_are_named() -> None:

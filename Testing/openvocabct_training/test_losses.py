@@ -21,18 +21,38 @@ def case(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 
 def test_against_independent_implementations() -> None:
     logits, target, valid = case()
-    loss = segmentation_loss(logits, target, valid)
-    wanted = [(b, p) for b in range(2) for p in range(4) if valid[b, p]]
-    sums = [F.binary_cross_entropy(logits[i].sigmoid(), target[i].double(), reduction="sum") for i in wanted]
-    sizes = [target[i].sum() + 0.01 * target[i].numel() for i in wanted]
-    bce = torch.stack([total / size for total, size in zip(sums, sizes, strict=True)]).mean()
-    dice = DiceLoss(sigmoid=True, smooth_nr=1.0, smooth_dr=1.0, reduction="none")
-    with_target = [i for i in wanted if target[i].any()]
-    each = torch.stack([dice(logits[i][None, None], target[i][None, None].double()).squeeze() for i in with_target])
-    torch.testing.assert_close(loss.bce, bce)
-    torch.testing.assert_close(loss.dice, each.mean())
-    for index, value in zip(with_target, each, strict=True):
-        torch.testing.assert_close(loss.per_prompt_dice[index], 1.0 - value)
+    loss = segmentation_loss(logits, target, valid, background_share=0.02)
+    dice_of = DiceLoss(sigmoid=True, smooth_nr=1.0, smooth_dr=1.0, reduction="none")
+    bce, dice = [], []
+    for b in range(2):
+        asked = [p for p in range(4) if valid[b, p]]
+        shares = [float(target[b, p].double().mean()) + 0.02 for p in asked]
+        means = [F.binary_cross_entropy(logits[b, p].sigmoid(), target[b, p].double()) for p in asked]
+        bce.append(torch.stack([mean / share for mean, share in zip(means, shares, strict=True)]).mean())
+        each = {
+            p: dice_of(logits[b, p][None, None], target[b, p][None, None].double()).squeeze()
+            for p in asked
+            if target[b, p].any()
+        }
+        dice.append(torch.stack(list(each.values())).mean())
+        for p, value in each.items():
+            torch.testing.assert_close(loss.per_prompt_dice[b, p], 1.0 - value)
+    torch.testing.assert_close(loss.bce, torch.stack(bce).mean())
+    torch.testing.assert_close(loss.dice, torch.stack(dice).mean())
+
+
+def test_every_patch_has_the_same_say() -> None:
+    logits, target, valid = case()
+    target[1, :3] = False
+    valid[1] = torch.tensor([True, False, True, False])  # one patch with two prompts and no structure
+    counts = target.sum((2, 3, 4))
+    presence = torch.randn(2, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    together = segmentation_loss(logits, target, valid)
+    apart = [segmentation_loss(logits[i : i + 1], target[i : i + 1], valid[i : i + 1]) for i in range(2)]
+    torch.testing.assert_close(together.bce, (apart[0].bce + apart[1].bce) / 2)
+    torch.testing.assert_close(together.dice, (apart[0].dice + apart[1].dice) / 2)
+    each = [presence_loss(presence[i : i + 1], counts[i : i + 1], valid[i : i + 1]) for i in range(2)]
+    torch.testing.assert_close(presence_loss(presence, counts, valid), (each[0] + each[1]) / 2)
 
 
 def test_no_dice_where_the_target_is_empty_or_the_prompt_is_padding() -> None:
@@ -81,7 +101,8 @@ def test_presence_against_torch_without_slivers() -> None:
     counts = torch.tensor([[0, 500, 3, 0], [8, 7, 0, 900]])
     valid = torch.tensor([[True, True, True, True], [True, True, True, False]])
     asked, present = torch.tensor([0.3, -1.2, 0.7, 1.0, 0.1]), torch.tensor([0.0, 1.0, 0.0, 1.0, 0.0])
-    expected = F.binary_cross_entropy(asked.sigmoid(), present)
+    each = F.binary_cross_entropy(asked.sigmoid(), present, reduction="none")
+    expected = (each[:3].mean() + each[3:].mean()) / 2
     torch.testing.assert_close(presence_loss(logits, counts, valid), expected)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from openvocabct_training.data.dataset import SamplingConfig
+from openvocabct_training.data.sampling import SamplingConfig
 from openvocabct_training.data.store import CaseStore
 from openvocabct_training.export import export_checkpoint, load_checkpoint
 from openvocabct_training.refit import read_sampling, refit

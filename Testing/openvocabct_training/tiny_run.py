@@ -77,8 +77,12 @@ def write_configuration(path: Path, configuration: dict[str, Any]) -> Path:
 
 def train(store: CaseStore, folder: Path, *arguments: str, max_steps: int = 2 * SAMPLES_PER_EPOCH) -> Path:
     """Train through the command line; gives the folder of the checkpoints."""
-    path = write_configuration(folder / "input" / "config.yaml", configuration(store, folder, max_steps))
+    fit(write_configuration(folder / "input" / "config.yaml", configuration(store, folder, max_steps)), *arguments)
+    return folder / "checkpoints"
+
+
+def fit(path: Path, *arguments: str) -> None:
+    """``openvocabct-train fit`` with a configuration."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning advises more workers and a logger
         cli.main(["fit", "--config", str(path), *arguments])
-    return folder / "checkpoints"

@@ -6,23 +6,26 @@ import math
 from collections.abc import Sequence
 
 from openvocabct_training.data.augment import MAX_PACKED_LABELS
-from openvocabct_training.data.dataset import PatchDataModule, SamplingConfig
+from openvocabct_training.data.module import PatchDataModule
+from openvocabct_training.data.sampling import SamplingConfig, dataset_chances
 from openvocabct_training.data.store import CaseRecord
-from openvocabct_training.finetune import TextPromptedSegmentation
+from openvocabct_training.patch_training import PatchTraining
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.models.config import PreprocessingConfig
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 
 
-def check_run(module: TextPromptedSegmentation, data: PatchDataModule) -> None:
+def check_run(module: PatchTraining, data: PatchDataModule) -> None:
     """Check everything that a run needs to fit together.
 
     Raises:
         InputError: it does not.
     """
-    check_sides("data.sampling.patch", data.sampling.patch, module.model.backbone.stride)
-    check_sides("model.preprocessing.tile", module.preprocessing.tile, module.model.backbone.stride)
-    check_concepts(module.model.concepts)
+    check_sides("data.sampling.patch", data.sampling.patch, module.stride)
+    check_sides("model.preprocessing.tile", module.preprocessing.tile, module.stride)
+    check_concepts(module.concepts)
+    if module.closed_vocabulary:
+        check_held_out(module.concepts, data.sampling)
     check_sampling(data.sampling)
     records = data.store.records()
     check_dataset_weights(data.sampling, records)
@@ -70,16 +73,36 @@ def check_concepts(concepts: Sequence[str]) -> None:
             raise InputError(f"model.architecture.concepts names {concept!r} twice", "list it once")
 
 
-def check_sampling(sampling: SamplingConfig) -> None:
-    """Check the numbers of prompts.
+def check_held_out(concepts: Sequence[str], sampling: SamplingConfig) -> None:
+    """Check that a closed vocabulary has no class that is never shown: its answers would be random.
 
     Raises:
-        InputError: there are none, or more than can be packed.
+        InputError: it has one.
+    """
+    for concept in sampling.exclude_concepts:
+        if concept in concepts:
+            raise InputError(
+                f"{concept!r} is a class of the network and excluded from training",
+                "take it out of model.init_args.concepts or of data.sampling.exclude_concepts",
+            )
+
+
+def check_sampling(sampling: SamplingConfig) -> None:
+    """Check the numbers of prompts, and that what is held out exists.
+
+    Raises:
+        InputError: there are none, more than can be packed, or an excluded concept is unknown.
     """
     if not 1 <= sampling.positives <= MAX_PACKED_LABELS:
         raise InputError(f"data.sampling.positives is {sampling.positives}", f"choose 1 to {MAX_PACKED_LABELS}")
     if sampling.negatives < 0:
         raise InputError(f"data.sampling.negatives is {sampling.negatives}", "choose 0 or more")
+    if not 0.0 <= sampling.pair_probability <= 1.0:
+        raise InputError(f"data.sampling.pair_probability is {sampling.pair_probability:g}", "choose 0 to 1")
+    vocabulary = Vocabulary.load()
+    for concept in sampling.exclude_concepts:
+        if concept not in vocabulary:
+            raise InputError(f"data.sampling.exclude_concepts names {concept!r}", "use ids of the vocabulary")
 
 
 def check_dataset_weights(sampling: SamplingConfig, records: Sequence[CaseRecord]) -> None:
@@ -89,7 +112,8 @@ def check_dataset_weights(sampling: SamplingConfig, records: Sequence[CaseRecord
         InputError: one is not, or a weight is no chance.
     """
     known = sorted({record.dataset for record in records})
-    for name, weight in sampling.dataset_weights.items():
+    chances = dataset_chances(sampling, [record for record in records if record.split == "train"])
+    for name, weight in chances.items():
         if not (math.isfinite(weight) and weight >= 0.0):
             raise InputError(f"data.sampling.dataset_weights gives {name} the weight {weight:g}", "choose 0 or more")
         if name not in known:
@@ -97,7 +121,7 @@ def check_dataset_weights(sampling: SamplingConfig, records: Sequence[CaseRecord
                 f"data.sampling.dataset_weights names {name!r}, which the store does not hold",
                 f"choose among {', '.join(known)}",
             )
-    if not any(sampling.dataset_weights.values()):
+    if not any(chances.values()):
         raise InputError("data.sampling.dataset_weights has no weight above 0", "give at least one data set a weight")
 
 

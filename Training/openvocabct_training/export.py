@@ -14,7 +14,8 @@ import yaml  # type: ignore[import-untyped]
 from safetensors.torch import save
 from torch import Tensor
 
-from openvocabct_training.data.dataset import PatchDataModule, count_concepts
+from openvocabct_training.data.module import PatchDataModule
+from openvocabct_training.data.sampling import count_concepts
 from openvocabct_training.data.store import CaseStore
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.inference.segmenter import BANK_FILE
@@ -62,7 +63,7 @@ def load_checkpoint(path: Path) -> TrainedNetwork:
         state = checkpoint["state_dict"]
         weights = {key.removeprefix(_PREFIX): tensor for key, tensor in state.items() if key.startswith(_PREFIX)}
         OpenVocabCT(config.architecture, config.preprocessing).load_state_dict(weights)
-    except (pickle.UnpicklingError, EOFError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (pickle.UnpicklingError, EOFError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is no checkpoint of this training ({type(error).__name__})",
             "give a .ckpt file that `openvocabct-train fit` wrote",

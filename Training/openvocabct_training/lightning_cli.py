@@ -1,15 +1,21 @@
-"""LightningCLI for this training: the network and the data are fixed, everything else is configuration."""
+"""LightningCLI for this training: the data are fixed, the network is ours or a baseline, all else is configuration."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
+import yaml  # type: ignore[import-untyped]
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from openvocabct_training.checks import check_precision, check_run
-from openvocabct_training.data.dataset import PatchDataModule
+from openvocabct_training.data.module import PatchDataModule
 from openvocabct_training.finetune import TextPromptedSegmentation
+from openvocabct_training.patch_training import PatchTraining
+from openvocabct_training.previews import PatchPreviews
+from openvocabct_training.run_record import RunRecord
+from OpenVocabCTLib.errors import OpenVocabCTError
 from OpenVocabCTLib.inference.devices import cpu_is_fast_at_bf16
 
 
@@ -20,19 +26,31 @@ class TrainingCLI(LightningCLI):
     def with_arguments(cls, arguments: Sequence[str], run: bool = True) -> TrainingCLI:
         """Parse a command line such as ``["fit", "--config", FILE]`` and run it.
 
+        ``model`` in a configuration holds the arguments of ``TextPromptedSegmentation``, or ``class_path`` and
+        ``init_args`` of another network of this package.
+
         Args:
             arguments: the subcommand (none if not ``run``) and its options.
             run: do what the subcommand says; otherwise only make the objects.
         """
-        return cls(
-            TextPromptedSegmentation,
-            PatchDataModule,
-            args=list(arguments),
-            run=run,
-            seed_everything_default=0,
-            # A resumed run without a logger writes its configuration where the first one did.
-            save_config_kwargs={"overwrite": True},
-        )
+        other_network = names_a_class(arguments)
+        try:
+            return cls(
+                PatchTraining if other_network else TextPromptedSegmentation,
+                PatchDataModule,
+                subclass_mode_model=other_network,
+                args=list(arguments),
+                run=run,
+                seed_everything_default=0,
+                trainer_defaults={"callbacks": [RunRecord(), PatchPreviews()]},
+                # A resumed run without a logger writes its configuration where the first one did.
+                save_config_kwargs={"overwrite": True},
+            )
+        except ValueError as error:
+            # The parser takes what the class of a network says for a wrong type, and wraps it up.
+            if isinstance(error.__cause__, OpenVocabCTError):
+                raise error.__cause__ from None
+            raise
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse what ``with_arguments`` was given."""
@@ -50,3 +68,32 @@ class TrainingCLI(LightningCLI):
         device = self.trainer.strategy.root_device.type
         check_precision(str(self.trainer.precision), device, cpu_is_fast_at_bf16())
         check_run(self.model, self.datamodule)
+
+
+def names_a_class(arguments: Sequence[str]) -> bool:
+    """Does a command line, or a configuration that it names, choose the class of the network?
+
+    What cannot be read is left to the parser, whose message names it.
+    """
+    if any(word.partition("=")[0] in ("--model", "--model.class_path") for word in arguments):
+        return True
+    for option, value in _options(arguments):
+        if option not in ("--config", "-c"):
+            continue
+        try:
+            said = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            continue
+        # A configuration may hold the sections at its top, or below the name of a subcommand.
+        sections = [said, said.get("fit")] if isinstance(said, dict) else []
+        models = [section.get("model") for section in sections if isinstance(section, dict)]
+        if any(isinstance(model, dict) and "class_path" in model for model in models):
+            return True
+    return False
+
+
+def _options(arguments: Sequence[str]) -> list[tuple[str, str]]:
+    """``--option value`` and ``--option=value`` as pairs."""
+    pairs = [(word, following) for word, following in zip(arguments, [*arguments[1:], ""], strict=True)]
+    return [word.partition("=")[::2] if word.startswith("--") and "=" in word else (word, following)
+            for word, following in pairs]  # fmt: skip

@@ -36,7 +36,7 @@ def segmentation_loss(
     Args:
         logits: (B, P, D, H, W).
         target: (B, P, D, H, W) in {0, 1}.
-        valid: (B, P) bool, False for padding prompts; at least one is True.
+        valid: (B, P) bool, False for padding prompts.
         background_share: of the patch's N voxels that is added to the size of a structure.
     """
     target = target.to(logits.dtype)
@@ -44,12 +44,26 @@ def segmentation_loss(
     probability = logits.sigmoid()
     positives = target.sum(voxels)
     bce_each = F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(voxels)
-    bce = (bce_each / (positives + background_share * logits[0, 0].numel()))[valid].mean()
+    bce = mean_of_patches(bce_each / (positives + background_share * logits[0, 0].numel()), valid)
     dice_each = (2.0 * (probability * target).sum(voxels) + 1.0) / (probability.sum(voxels) + positives + 1.0)
     counted = valid & (positives > 0)
-    dice = (1.0 - dice_each[counted]).mean() if counted.any() else logits.sum() * 0.0
+    dice = mean_of_patches(1.0 - dice_each, counted)
     nan = torch.full_like(dice_each, torch.nan)
     return SegmentationLoss(bce, dice, torch.where(counted, dice_each, nan).detach())
+
+
+def mean_of_patches(values: Tensor, counted: Tensor) -> Tensor:
+    """Mean over patches of the mean over each patch's counted prompts; a patch without any has the mean 0.
+
+    Every patch has the same say, however many prompts it was asked: so the mean over the processes of a distributed
+    run, each with its patches, is the mean over all patches.
+
+    Args:
+        values: (B, P), finite where counted.
+        counted: (B, P) bool.
+    """
+    kept = torch.where(counted, values, torch.zeros_like(values))
+    return (kept.sum(1) / counted.sum(1).clamp(min=1)).mean()
 
 
 def presence_loss(logits: Tensor, voxel_counts: Tensor, valid: Tensor, min_voxels: int = 8) -> Tensor:
@@ -62,6 +76,5 @@ def presence_loss(logits: Tensor, voxel_counts: Tensor, valid: Tensor, min_voxel
         min_voxels: voxels from which on a structure counts as present.
     """
     decided = valid & ((voxel_counts == 0) | (voxel_counts >= min_voxels))
-    if not decided.any():
-        return logits.sum() * 0.0
-    return F.binary_cross_entropy_with_logits(logits[decided], (voxel_counts[decided] > 0).to(logits.dtype))
+    each = F.binary_cross_entropy_with_logits(logits, (voxel_counts > 0).to(logits.dtype), reduction="none")
+    return mean_of_patches(each, decided)

@@ -15,7 +15,9 @@ import torch
 import yaml  # type: ignore[import-untyped]
 from torch import Tensor
 
-from openvocabct_training.data.dataset import PatchDataModule, PatchDataset, SamplingConfig
+from openvocabct_training.data.dataset import PatchDataset
+from openvocabct_training.data.module import PatchDataModule
+from openvocabct_training.data.sampling import SamplingConfig
 from openvocabct_training.data.store import CaseStore
 from openvocabct_training.export import load_checkpoint
 from openvocabct_training.losses import segmentation_loss

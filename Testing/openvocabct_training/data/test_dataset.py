@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,11 +13,9 @@ import pytest
 import torch
 
 from openvocabct_training.data.augment import AugmentationConfig
-from openvocabct_training.data.dataset import (
-    PHRASES_FILE,
-    PatchDataModule,
-    PatchDataset,
-    Sample,
+from openvocabct_training.data.dataset import PatchDataset, Sample
+from openvocabct_training.data.module import PHRASES_FILE, PatchDataModule
+from openvocabct_training.data.sampling import (
     SamplingConfig,
     count_concepts,
     sampled_records,
@@ -209,7 +208,8 @@ def test_labels_lie_on_their_structures(store: CaseStore) -> None:
         for sample in draws(data, record_of(store, "totalsegmentator/one"), 20):
             targets = asked(sample)
             for concept, value in (("liver", LEFT_HU), ("left_kidney", RIGHT_HU)):
-                if targets[concept].any():
+                # A sliver at the border of a rotated patch is all edge.
+                if targets[concept].sum() > 50:
                     assert sample.hu[targets[concept]].median() == pytest.approx(value, abs=1.0)
                 # And nothing of the structure is left out.
                 assert not (sample.hu[~targets[concept]] - value).abs().lt(1.0).float().mean() > 0.002
@@ -440,7 +440,18 @@ def test_validation_asks_for_what_training_shows(store: CaseStore, encoder: Hash
 
 
 def test_checkpoints_say_what_was_trained(store: CaseStore) -> None:
-    assert data_module(store).state_dict() == {"trained_concepts": count_concepts(store.records("train"))}
+    state = data_module(store).state_dict()
+    assert state["trained_concepts"] == count_concepts(store.records("train"))
+    assert state["manifest_sha256"] == hashlib.sha256((store.root / "manifest.jsonl").read_bytes()).hexdigest()
     sampling = replace(SAMPLING, dataset_weights={"openkbp": 1.0})
     module = PatchDataModule(str(store.root), sampling, STILL)
     assert set(module.state_dict()["trained_concepts"]) == {*PAROTIDS, "spinal_cord"}
+
+
+def test_a_run_that_goes_on_with_other_data_says_so(store: CaseStore, caplog: pytest.LogCaptureFixture) -> None:
+    module = data_module(store)
+    module.load_state_dict(module.state_dict())
+    module.load_state_dict({})  # an older checkpoint
+    assert not caplog.records
+    module.load_state_dict({"manifest_sha256": "0" * 64})
+    assert "has changed since this run began" in caplog.text

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from openvocabct_training.data.augment import (
     AugmentationConfig,
@@ -22,17 +19,16 @@ from openvocabct_training.data.augment import (
     random_matrix,
     sample_patch,
 )
+from openvocabct_training.data.sampling import PromptChooser, SamplingConfig, dataset_chances, sampled_records
 from openvocabct_training.data.store import CaseRecord, CaseStore
 from openvocabct_training.phrases import PhraseBook
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.inference.midline import leftness, midline
-from OpenVocabCTLib.models.openvocab import OpenVocabCT
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 
 # Easy and everywhere: rarely worth centring a patch on.
 _BACKGROUND_CONCEPTS = frozenset({"body", "adipose_tissue", "bones"})
 _VOXELS_REMEMBERED = 400
-PHRASES_FILE = "phrases.safetensors"
 
 
 class Sample(NamedTuple):
@@ -57,29 +53,6 @@ class Sample(NamedTuple):
     concept: Tensor
 
 
-@dataclass(frozen=True)
-class SamplingConfig:
-    """How patches and prompts are drawn.
-
-    Attributes:
-        patch: (S, A, R) working voxels.
-        dataset_weights: chance of each data set; data sets that are not named are not used.
-        foreground_probability: chance that a patch is centred on a structure.
-        positives: prompts about structures of the case, at most.
-        negatives: prompts about structures that are annotated as absent, at most.
-        nonsense_probability: chance of one prompt that names nothing anatomical.
-        text_noise: standard deviation of noise on text embeddings, relative to their length.
-    """
-
-    patch: tuple[int, int, int] = (64, 96, 96)
-    dataset_weights: Mapping[str, float] = field(default_factory=lambda: {"openkbp": 1.0})
-    foreground_probability: float = 0.8
-    positives: int = 10
-    negatives: int = 3
-    nonsense_probability: float = 0.2
-    text_noise: float = 0.1
-
-
 def _focusable(concepts: Iterable[str]) -> list[str]:
     return [concept for concept in concepts if concept not in _BACKGROUND_CONCEPTS]
 
@@ -89,16 +62,6 @@ def _normalised(weights: Sequence[float]) -> np.ndarray:
     chances = np.asarray(weights, float) + 1e-9
     normalised: np.ndarray = chances / chances.sum()
     return normalised
-
-
-def sampled_records(records: Sequence[CaseRecord], sampling: SamplingConfig) -> list[CaseRecord]:
-    """The cases of the data sets that are sampled at all."""
-    return [record for record in records if sampling.dataset_weights.get(record.dataset, 0.0) > 0.0]
-
-
-def count_concepts(records: Sequence[CaseRecord]) -> dict[str, int]:
-    """Concept id -> number of cases that show it, in alphabetical order."""
-    return dict(sorted(Counter(concept for record in records for concept in record.present).items()))
 
 
 class PatchDataset(Dataset[Sample]):
@@ -140,8 +103,10 @@ class PatchDataset(Dataset[Sample]):
         self.sampling, self.augmentation = sampling, augmentation
         self.seed, self.epoch, self.length = seed, epoch, length
         self.concepts = tuple(concepts)
+        self.chooser = PromptChooser(self.trained, vocabulary, sampling)
+        training = store.records("train")
         self.by_dataset: dict[str, list[CaseRecord]] = {}
-        for record in sampled_records(store.records(split), sampling):
+        for record in sampled_records(store.records(split), sampling, training):
             if self.trained.intersection((*record.present, *record.absent)):
                 self.by_dataset.setdefault(record.dataset, []).append(record)
         if not self.by_dataset:
@@ -156,9 +121,9 @@ class PatchDataset(Dataset[Sample]):
             name: _normalised([sum(self._rarity[name][c] for c in _focusable(case.present)) for case in cases])
             for name, cases in self.by_dataset.items()
         }
-        self._names = [name for name in sampling.dataset_weights if name in self.by_dataset]
-        chances = [sampling.dataset_weights[name] for name in self._names]
-        self._chances = _normalised(chances)
+        chances = dataset_chances(sampling, training)
+        self._names = [name for name in chances if name in self.by_dataset]
+        self._chances = _normalised([chances[name] for name in self._names])
         self._midlines: dict[str, float] = {}
         self._voxels: dict[tuple[str, str], np.ndarray] = {}
 
@@ -173,7 +138,8 @@ class PatchDataset(Dataset[Sample]):
 
     def draw(self, record: CaseRecord, generator: np.random.Generator) -> Sample:
         """A random patch of a case with random prompts."""
-        positives, negatives = self._choose_concepts(record, generator)
+        mirrored = self.augmentation is not None and record.symmetric and generator.random() < 0.5
+        positives, negatives = self.chooser.choose(record, mirrored, generator)
         centre = self._choose_centre(record, positives, generator)
         matrix = random_matrix(self.augmentation, generator, record.spacing) if self.augmentation else np.eye(3)
         if np.array_equal(matrix, np.eye(3)):
@@ -182,33 +148,24 @@ class PatchDataset(Dataset[Sample]):
         hu, target = self._cut(record, positives, centre, matrix)
         position = patch_positions(centre, matrix, self.sampling.patch)
         left = leftness(position, self._midline(record), record.spacing[2])
-        asked = [*positives, *negatives]
         if self.augmentation:
             hu = change_intensity(hu, self.augmentation, generator)
-            if record.symmetric and generator.random() < 0.5:
-                # Right is at the high end of the last axis: a mirrored patient has left and right swapped in words.
-                hu, target, left = hu.flip(-1), target.flip(-1), -left.flip(-1)
-                asked = [self.vocabulary.get(concept).mirror or concept for concept in asked]
+        if mirrored:
+            # Right is at the high end of the last axis: a mirrored patient has left and right swapped in words.
+            hu, target, left = hu.flip(-1), target.flip(-1), -left.flip(-1)
+        asked = [self.chooser.name(concept, mirrored) for concept in (*positives, *negatives)]
         text = [
             self.phrases.sample(concept, generator) if self.augmentation else self.phrases.name(concept)
             for concept in asked
         ]
         sides = [self.vocabulary.get(concept).side.sign for concept in asked]
         rows = [self.concepts.index(concept) if concept in self.concepts else -1 for concept in asked]
-        if generator.random() < self.sampling.nonsense_probability:
+        if not asked or generator.random() < self.sampling.nonsense_probability:
             text.append(self.phrases.nonsense(generator))
             sides.append(float(generator.choice((-1.0, 0.0, 1.0))))
         sample = self._pad(hu, text, sides, target, left, generator)
         sample.concept[: len(rows)] = torch.tensor(rows)
         return sample
-
-    def _choose_concepts(self, record: CaseRecord, generator: np.random.Generator) -> tuple[list[str], list[str]]:
-        """Concepts that the case shows, and concepts that it is known not to show: nothing else has an answer."""
-        present = [concept for concept in record.present if concept in self.trained]
-        absent = [concept for concept in record.absent if concept in self.trained]
-        positives = generator.permutation(np.array(present, object))[: self.sampling.positives]
-        negatives = generator.permutation(np.array(absent, object))[: self.sampling.negatives]
-        return positives.tolist(), negatives.tolist()
 
     def _choose_centre(
         self, record: CaseRecord, positives: Sequence[str], generator: np.random.Generator
@@ -284,106 +241,3 @@ class PatchDataset(Dataset[Sample]):
             leftness=left,
             concept=torch.full((prompts,), -1),
         )
-
-
-class PatchDataModule(pl.LightningDataModule):
-    """Patches of the store for training, and fixed patches of validation patients.
-
-    Args:
-        store: folder written by ``openvocabct-train prepare``.
-        sampling: how patches and prompts are drawn.
-        augmentation: ranges of the random changes.
-        batch_size: patches a step.
-        samples_per_epoch: patches an epoch; checkpoints and exact resuming happen at its end.
-        validation_samples: fixed patches for validation.
-        workers: processes that draw patches.
-        seed: of all randomness.
-    """
-
-    def __init__(
-        self,
-        store: str,
-        sampling: SamplingConfig,
-        augmentation: AugmentationConfig,
-        batch_size: int = 1,
-        samples_per_epoch: int = 250,
-        validation_samples: int = 24,
-        workers: int = 0,
-        seed: int = 0,
-    ) -> None:
-        super().__init__()
-        self.store = CaseStore(Path(store))
-        self.sampling, self.augmentation = sampling, augmentation
-        self.batch_size, self.samples_per_epoch = batch_size, samples_per_epoch
-        self.validation_samples, self.workers, self.seed = validation_samples, workers, seed
-        self.concepts: tuple[str, ...] = ()
-        self.vocabulary = Vocabulary.load()
-        self._phrases: PhraseBook | None = None
-        self._datasets: dict[str, PatchDataset] = {}
-
-    def trained_concepts(self) -> dict[str, int]:
-        """Concept id -> number of training cases that show it, of the data sets that are sampled."""
-        return count_concepts(sampled_records(self.store.records("train"), self.sampling))
-
-    def prepare_data(self) -> None:
-        """Compute the phrase embeddings if need be, in one process."""
-        self._phrase_book()
-
-    def setup(self, stage: str) -> None:
-        """Read the phrase embeddings, and which concepts the network has a query of its own for."""
-        self._phrases = self._phrase_book()
-        network = getattr(self.trainer.lightning_module, "model", None) if self.trainer is not None else None
-        if isinstance(network, OpenVocabCT):
-            self.concepts = network.concepts
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint says about the data, for ``export``."""
-        return {"trained_concepts": self.trained_concepts()}
-
-    def train_dataloader(self) -> DataLoader[Sample]:
-        """Patches of the current epoch.
-
-        Raises:
-            InputError: the trainer would not ask for new patches every epoch.
-        """
-        trainer = self.trainer
-        # Set by one of Lightning's connectors, so its type is not known.
-        if trainer is not None and trainer.reload_dataloaders_every_n_epochs != 1:  # type: ignore[attr-defined]
-            raise InputError(
-                "every epoch would show the same patches", "set trainer.reload_dataloaders_every_n_epochs to 1"
-            )
-        epoch = trainer.current_epoch if trainer is not None else 0
-        return self._loader("train", self.augmentation, epoch, self.samples_per_epoch)
-
-    def val_dataloader(self) -> DataLoader[Sample]:
-        """The same unaugmented patches every time."""
-        return self._loader("validation", None, 0, self.validation_samples)
-
-    def _phrase_book(self) -> PhraseBook:
-        concepts = [self.vocabulary.get(concept) for concept in self.trained_concepts()]
-        # A mirrored patient is asked about the other side.
-        asked = {concept.id for concept in concepts} | {concept.mirror for concept in concepts if concept.mirror}
-        return PhraseBook(self.vocabulary, self.store.root / PHRASES_FILE, asked)
-
-    def _loader(
-        self, split: str, augmentation: AugmentationConfig | None, epoch: int, length: int
-    ) -> DataLoader[Sample]:
-        if self._phrases is None:
-            raise RuntimeError("call setup() before asking for patches")
-        # Made once: a data set remembers where structures and midlines are.
-        if split not in self._datasets:
-            self._datasets[split] = PatchDataset(
-                store=self.store,
-                split=split,
-                trained=self.trained_concepts(),
-                phrases=self._phrases,
-                vocabulary=self.vocabulary,
-                sampling=self.sampling,
-                augmentation=augmentation,
-                seed=self.seed,
-                epoch=epoch,
-                length=length,
-                concepts=self.concepts,
-            )
-        self._datasets[split].epoch = epoch
-        return DataLoader(self._datasets[split], self.batch_size, num_workers=self.workers)

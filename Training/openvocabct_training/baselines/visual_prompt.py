@@ -1,0 +1,117 @@
+"""A network that is asked with a click instead of words, as the Segment Anything models are."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from monai.networks.nets.vista3d import PointMappingSAM
+from scipy import ndimage
+from torch import Tensor
+
+from openvocabct_training.baselines.training import BaselineTraining, check_size
+from openvocabct_training.data.dataset import Sample
+from OpenVocabCTLib.models.config import PreprocessingConfig
+from OpenVocabCTLib.models.stunet import SIZES, STUNet
+from OpenVocabCTLib.output.masks import bounding_box
+
+_INSIDE = 1
+
+
+def centre_most_voxel(mask: np.ndarray, spacing: tuple[float, float, float]) -> tuple[int, int, int]:
+    """The voxel of a structure that is farthest from everything else, where a person would click: the documented click.
+
+    Distances are Euclidean, in mm; beyond the array there is nothing of the structure.  The first one in the array's
+    order where several are equally far.
+
+    Args:
+        mask: (D, H, W) bool with at least one voxel.
+        spacing: mm along its axes.
+    """
+    box = bounding_box(mask)
+    padded = np.pad(mask[box], 1)
+    farthest = np.unravel_index(int(ndimage.distance_transform_edt(padded, sampling=spacing).argmax()), padded.shape)
+    first, second, third = (int(index) - 1 + part.start for index, part in zip(farthest, box, strict=True))
+    return first, second, third
+
+
+class VisualPromptSegmentation(BaselineTraining):
+    """STU-Net backbone and the point head of VISTA3D (He et al. 2024, arXiv:2406.05285), from MONAI.
+
+    Every prompt is one click inside of its structure: a random voxel in training, the centre-most one in validation.
+    A structure that is not there cannot be clicked on, so what is absent teaches nothing.
+
+    Args:
+        preprocessing: what the network expects of a CT.
+        size: of the STU-Net backbone.
+        leftness_input: see ``BaselineTraining``.
+        learning_rate: see ``PatchTraining``.
+        weight_decay: see ``PatchTraining``.
+        warmup_steps: see ``PatchTraining``.
+
+    Raises:
+        InputError: there is no such size.
+    """
+
+    def __init__(
+        self,
+        preprocessing: PreprocessingConfig,
+        size: str = "small16",
+        leftness_input: bool = True,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 1e-4,
+        warmup_steps: int = 100,
+    ) -> None:
+        check_size(size)
+        channels = SIZES[size].channels
+        stride = 2 ** (len(channels) - 1)
+        super().__init__(preprocessing, (), stride, leftness_input, (), learning_rate, weight_decay, warmup_steps)
+        self.save_hyperparameters()
+        self.backbone = STUNet(channels, SIZES[size].depth, in_channels=self.input_channels)
+        self.head = PointMappingSAM(channels[0], n_classes=1, last_supported=1)
+        # Parts of the head for other kinds of prompts: a distributed run waits for the gradient of every parameter.
+        for unused in (
+            self.head.class_embeddings, self.head.zeroshot_embed, self.head.not_a_point_embed,
+            self.head.special_class_embed, self.head.point_embeddings[0], self.head.mask_downsample,
+        ):  # fmt: skip
+            unused.requires_grad_(False)
+        self._lay_out()
+
+    def asked(self, sample: Sample) -> Tensor:
+        """See ``BaselineTraining``: structures that are in the patch."""
+        return sample.valid & sample.target.flatten(2).any(2)
+
+    def answers(self, sample: Sample) -> list[Tensor]:
+        """See ``BaselineTraining``."""
+        features, _ = self.backbone(self.image(sample.hu, sample.leftness))
+        asked = self.asked(sample)
+        with torch.autocast(sample.hu.device.type, enabled=False):
+            patches = [
+                self._answer_patch(features[-1][index : index + 1].float(), sample.target[index], asked[index])
+                for index in range(len(asked))
+            ]
+        return [torch.stack(patches)]
+
+    def click(self, features: Tensor, clicks: Tensor) -> Tensor:
+        """(1, C, D, H, W) features and (n, 3) voxel indices inside of n structures to (n, D, H, W) logits."""
+        labels = torch.full((len(clicks), 1), _INSIDE, device=features.device)
+        logits: Tensor = self.head(features, clicks[:, None].to(features.device, torch.float32), labels)
+        return logits[:, 0]
+
+    def _answer_patch(self, features: Tensor, target: Tensor, asked: Tensor) -> Tensor:
+        prompts = torch.nonzero(asked).flatten()
+        nothing = features.new_zeros(target.shape)
+        if not len(prompts):
+            # The head takes part in every step all the same, as a distributed run expects; its answer counts nothing.
+            return nothing + 0.0 * self.click(features, torch.zeros(1, 3))
+        clicks = torch.tensor([self._choose_click(target[index]) for index in prompts])
+        return nothing.index_copy(0, prompts, self.click(features, clicks))
+
+    def _choose_click(self, mask: Tensor) -> tuple[int, int, int]:
+        if not self.training:
+            return centre_most_voxel(mask.cpu().numpy(), self.preprocessing.voxel_mm)
+        voxels = torch.nonzero(mask)
+        # A function of step, process and mask only, so that a resumed run clicks where the first one would have.
+        seed = (self.global_step * 1009 + self.global_rank) * 100_003 + len(voxels)
+        chosen = torch.randint(len(voxels), (1,), generator=torch.Generator().manual_seed(seed))
+        first, second, third = voxels[int(chosen)].tolist()
+        return first, second, third

@@ -1,0 +1,93 @@
+"""Starting a run from the weights of another: a checkpoint, a model folder, or a published STU-Net."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from OpenVocabCTLib.errors import InputError
+from OpenVocabCTLib.models.checkpoints import WEIGHTS_FILE
+
+log = logging.getLogger(__name__)
+
+# The same parameter is called differently in a checkpoint, in a model folder, and in a published backbone.
+_PREFIXES = ("", "model.", "model.backbone.")
+
+
+def read_state(place: Path) -> dict[str, Tensor]:
+    """Parameters by the names that ``place`` gives them, in fp32.
+
+    Args:
+        place: a model folder, a ``.safetensors`` file, or a checkpoint with a ``state_dict``.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    file = place / WEIGHTS_FILE if (place / WEIGHTS_FILE).is_file() else place
+    if not file.is_file():
+        raise InputError(f"there is no checkpoint or model folder {place}", "check model.initial_weights")
+    try:
+        if file.suffix == ".safetensors":
+            state = load_file(file)
+        else:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+            state = content.get("state_dict", content)
+        return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    except (SafetensorError, pickle.UnpicklingError, EOFError, LookupError, RuntimeError, AttributeError) as error:
+        raise InputError(
+            f"{place} holds no weights that can be read ({type(error).__name__})",
+            "give a checkpoint, a model folder or a .safetensors file; convert other formats first",
+        ) from error
+
+
+def start_from(module: nn.Module, place: Path, partial: bool) -> None:
+    """Load weights into a network.
+
+    Args:
+        module: the network.
+        place: see ``read_state``; what it lacks keeps its own start.
+        partial: take what has the right name and size and leave the rest; otherwise everything has to fit.
+
+    Raises:
+        InputError: nothing can be read or taken; or, if not ``partial``, something does not fit.
+    """
+    own = module.state_dict()
+    given = {_own_name(name, own): tensor for name, tensor in read_state(place).items()}
+    unknown = [name for name in given if name not in own]
+    other_size = [name for name in given if name in own and given[name].shape != own[name].shape]
+    if not partial:
+        hint = "choose another checkpoint, or set model.partial_weights to take what fits"
+        if other_size:
+            raise InputError(f"{place} has weights of other sizes ({other_size[0]})", hint)
+        if unknown:
+            raise InputError(f"{place} has weights of another network ({unknown[0]})", hint)
+    taken = {name: tensor for name, tensor in given.items() if name not in {*unknown, *other_size}}
+    if not taken:
+        raise InputError(f"{place} has no weights of this network", "choose another checkpoint")
+    module.load_state_dict(taken, strict=False)
+    _report(place, own, taken, unknown, other_size)
+
+
+def _own_name(name: str, own: Mapping[str, Tensor]) -> str:
+    return next((prefix + name for prefix in _PREFIXES if prefix + name in own), name)
+
+
+def _report(
+    place: Path, own: Mapping[str, Tensor], taken: Mapping[str, Tensor], unknown: list[str], other_size: list[str]
+) -> None:
+    values, all_values = (sum(tensor.numel() for tensor in state.values()) for state in (taken, own))
+    log.info(
+        "%s: took %d of %d parameters (%.2f of %.2f million values)",
+        place, len(taken), len(own), values / 1e6, all_values / 1e6,
+    )  # fmt: skip
+    own_start = [name for name in own if name not in taken and name not in other_size]
+    for what, names in (("not there", own_start), ("of another size", other_size), ("of no use here", unknown)):
+        if names:
+            log.info("  %s: %s", what, ", ".join(names))

@@ -1,0 +1,104 @@
+"""What all networks of this package share in training: one step on patches and prompts, one optimiser, one schedule."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any, NamedTuple, cast
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from openvocabct_training.data.dataset import Sample
+from OpenVocabCTLib.models.config import PreprocessingConfig
+
+_MEANS = ("loss", "bce", "dice_loss", "presence", "soft_dice")
+
+
+class StepResult(NamedTuple):
+    """What one step gives.
+
+    Attributes:
+        loss: what is minimised.
+        parts: its parts, by name.
+        per_prompt_dice: (B, P) soft Dice of every prompt, NaN where it has none.
+        logits: (B, P, D, H, W), detached.
+        asked: (B, P) bool, prompts that this network can answer.
+    """
+
+    loss: Tensor
+    parts: dict[str, Tensor]
+    per_prompt_dice: Tensor
+    logits: Tensor
+    asked: Tensor
+
+
+class PatchTraining(pl.LightningModule):
+    """Base of every trained network, so that all of them are trained by the same steps.
+
+    Args:
+        preprocessing: what the network expects of a CT.
+        concepts: ids of the concepts that have a row of their own in the network.
+        stride: sides of a patch are multiples of it.
+        learning_rate: peak of the schedule (linear warm-up, then cosine to zero at the trainer's ``max_steps``).
+        weight_decay: of AdamW.
+        warmup_steps: length of the warm-up.
+
+    Attributes:
+        closed_vocabulary: the network answers ``concepts`` and nothing else.
+    """
+
+    closed_vocabulary = False
+
+    def __init__(
+        self,
+        preprocessing: PreprocessingConfig,
+        concepts: tuple[str, ...],
+        stride: int,
+        learning_rate: float,
+        weight_decay: float,
+        warmup_steps: int,
+    ) -> None:
+        super().__init__()
+        self.preprocessing, self.concepts, self.stride = preprocessing, tuple(concepts), stride
+        self.learning_rate, self.weight_decay, self.warmup_steps = learning_rate, weight_decay, warmup_steps
+        # A mean over the samples of all processes that leaves out those without a value.
+        self.validation_means = nn.ModuleDict({name: MeanMetric(nan_strategy="ignore") for name in _MEANS})
+
+    @abstractmethod
+    def _step(self, sample: Sample) -> StepResult:
+        """Loss of one batch."""
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        """One optimisation step."""
+        step = self._step(Sample(*batch))
+        values = {"loss": step.loss, **step.parts}
+        self.log_dict({f"train/{name}": value.detach() for name, value in values.items()}, prog_bar=True)
+        return step.loss
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> StepResult:  # type: ignore[override]
+        """Losses and soft Dice of fixed patches of validation patients."""
+        step = self._step(Sample(*batch))
+        values = {"loss": step.loss, **step.parts, "soft_dice": step.per_prompt_dice}
+        for name, value in values.items():
+            mean = cast(MeanMetric, self.validation_means[name])
+            mean.update(value.float())
+            self.log(f"validation/{name}", mean, on_step=False, on_epoch=True)
+        return step
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, warm-up and cosine, stepped every optimisation step."""
+        weights = [weight for weight in self.parameters() if weight.requires_grad]
+        optimizer = torch.optim.AdamW(weights, lr=self.learning_rate, weight_decay=self.weight_decay)
+        total = max(1, int(self.trainer.estimated_stepping_batches))
+
+        def factor(step: int) -> float:
+            if step < self.warmup_steps:
+                return (step + 1) / self.warmup_steps
+            progress = (step - self.warmup_steps) / max(1, total - self.warmup_steps)
+            return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
