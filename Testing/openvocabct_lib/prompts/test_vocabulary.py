@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -280,6 +281,136 @@ def test_a_row_entry_makes_one_concept_per_row() -> None:
         ({"level": ["T1", "T13"]}, "T13"),
         ({"category": "thing", "code": [1, "x"]}, "category"),
     ],
+)
+def test_unknown_kinds_levels_and_categories_are_refused(fault: dict[str, object], message: str) -> None:
+    entry = {"id": "thing", "region": ["head"], "kind": "organ"} | fault
+    with pytest.raises(ValueError, match=message):
+        list(expand_entry(entry))
+
+
+def test_the_compiled_file_is_what_the_sources_say() -> None:
+    assert COMPILED_FILE.read_text(encoding="utf-8") == compile_entries()
+
+
+def test_every_source_file_is_read() -> None:
+    files = {path.stem for path in SOURCE_FOLDER.glob("*.yaml")}
+    assert files == {*SOURCES, FACTS, LANGUAGE_NAMES}
+
+
+def test_facts_of_an_unknown_entry_are_refused(tmp_path: Path) -> None:
+    shutil.copytree(SOURCE_FOLDER, tmp_path / "structures")
+    with (tmp_path / "structures" / "facts.yaml").open("a", encoding="utf-8") as stream:
+        stream.write("no_such_entry: {kind: organ}\n")
+    with pytest.raises(ValueError, match="no_such_entry"):
+        compile_entries(tmp_path / "structures")
+
+
+def test_there_are_many_concepts_of_every_kind(vocabulary: Vocabulary) -> None:
+    assert len(vocabulary) >= 1000
+    assert len({concept.kind for concept in vocabulary}) >= 20
+    assert all(concept.kind in KINDS or concept.kind in vocabulary for concept in vocabulary)
+
+
+def test_part_of_has_no_cycle_and_parts_are_parts(vocabulary: Vocabulary) -> None:
+    def wholes(concept: Concept, seen: tuple[str, ...] = ()) -> None:
+        assert concept.id not in seen, seen
+        for whole in concept.part_of:
+            wholes(vocabulary.get(whole), (*seen, concept.id))
+
+    for concept in vocabulary:
+        wholes(concept)
+        assert not (concept.parts and concept.members), concept.id
+        for part in concept.parts:
+            assert vocabulary.get(part).side in (concept.side, Side.NONE) or concept.side is Side.NONE
+
+
+def test_what_is_part_of_one_side_lies_on_that_side(vocabulary: Vocabulary) -> None:
+    for concept in vocabulary:
+        for whole in concept.part_of:
+            assert {concept.side, vocabulary.get(whole).side} != {Side.LEFT, Side.RIGHT}, concept.id
+
+
+def test_ranges_rise_and_levels_go_down_the_body(vocabulary: Vocabulary) -> None:
+    for concept in vocabulary:
+        for ends in (concept.level, concept.hu, concept.volume_ml):
+            assert ends is None or ends[0] <= ends[1], concept.id
+        assert concept.volume_ml is None or concept.volume_ml[0] > 0
+        assert concept.hu is None or (-1024 <= concept.hu[0] and concept.hu[1] <= 3000)
+
+
+def test_sides_of_a_pair_have_the_same_facts(vocabulary: Vocabulary) -> None:
+    for concept in vocabulary:
+        if concept.mirror is not None:
+            other = vocabulary.get(concept.mirror)
+            facts = [(one.kind, one.level, one.hu, one.volume_ml, one.region) for one in (concept, other)]
+            assert facts[0] == facts[1], concept.id
+
+
+def test_codes_are_well_formed(vocabulary: Vocabulary) -> None:
+    """Identifiers of SNOMED CT end with a check digit by Verhoeff's dihedral scheme."""
+    for concept in vocabulary:
+        if concept.terminology is None:
+            continue
+        for code in (concept.terminology.type, concept.terminology.region):
+            if code is None:
+                continue
+            assert code.scheme in ("SCT", "DCM") and code.meaning and code.value.isdigit(), concept.id
+            assert code.scheme != "SCT" or has_check_digit(code.value), (concept.id, code)
+
+
+def has_check_digit(value: str) -> bool:
+    check = 0
+    for place, digit in enumerate(reversed(value)):
+        check = _dihedral(check, _permuted(int(digit), place))
+    return check == 0
+
+
+def _dihedral(first: int, second: int) -> int:
+    """Product in the dihedral group of a pentagon: 0..4 turn it, 5..9 flip it."""
+    if first < 5:
+        return (first + second) % 5 if second < 5 else (first + second) % 5 + 5
+    return (first - second) % 5 + 5 if second < 5 else (first - second) % 5
+
+
+def _permuted(digit: int, place: int) -> int:
+    for _ in range(place % 8):
+        digit = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)[digit]
+    return digit
+
+
+def test_trained_structures_have_names_in_three_languages(vocabulary: Vocabulary) -> None:
+    for concept_id in (*TRAINED, *PAIRED.values()):
+        assert [language for language, _ in vocabulary.get(concept_id).names] == list(LANGUAGES), concept_id
+
+
+@pytest.mark.parametrize(
+    ("concept_id", "names"),
+    [
+        ("left_kidney", ("linke Niere", "rein gauche", "riñón izquierdo")),
+        ("right_femur", ("rechter Oberschenkelknochen", "fémur droit", "fémur derecho")),
+        ("right_parotid_gland", ("rechte Ohrspeicheldrüse", "glande parotide droite", "glándula parótida derecha")),
+    ],
+)
+def test_names_in_other_languages_agree_with_their_noun(
+    vocabulary: Vocabulary, concept_id: str, names: tuple[str, ...]
+) -> None:
+    assert tuple(name for _, name in vocabulary.get(concept_id).names) == names
+
+
+def test_a_row_entry_makes_one_concept_per_row() -> None:
+    entry = {
+        "id": "between_{a}_{b}",
+        "synonyms": ["{a}/{b}"],
+        "each": [{"a": "x", "b": "y"}, {"a": "y", "b": "z"}],
+        "region": ["head"],
+        "kind": "disc",
+    }
+    assert [(one.id, one.synonyms) for one in expand_entry(entry)] == [("between_x_y", ("x/y",)), ("between_y_z", ("y/z",))]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [({"kind": "thing"}, "colour"), ({"level": ["T1", "T13"]}, "T13"), ({"category": "thing", "code": [1, "x"]}, "category")],
 )
 def test_unknown_kinds_levels_and_categories_are_refused(fault: dict[str, object], message: str) -> None:
     entry = {"id": "thing", "region": ["head"], "kind": "organ"} | fault
