@@ -22,7 +22,7 @@ def padded_size(shape: Sequence[int], tile: Sequence[int], stride: int) -> Index
 
     Args:
         shape: voxels of the volume along three axes.
-        tile: largest tile.
+        tile: usual tile.
         stride: the network's total stride; tile sides stay multiples of it.
     """
     first, second, third = (
@@ -34,12 +34,16 @@ def padded_size(shape: Sequence[int], tile: Sequence[int], stride: int) -> Index
 def tile_size(shape: Sequence[int], tile: Sequence[int], stride: int) -> Index3:
     """Tile to use for a volume of ``shape``: the given one, smaller along axes where the volume is smaller.
 
+    Along an axis where the volume is longer by at most one stride, the tile is too: one such tile takes the place of two.
     Two strides are the least, because the coarsest features are normalised over space and need more than one voxel.
     """
-    first, second, third = (
-        min(largest, stride * max(2, math.ceil(side / stride))) for side, largest in zip(shape, tile, strict=True)
-    )
+    first, second, third = (_tile_side(side, largest, stride) for side, largest in zip(shape, tile, strict=True))
     return first, second, third
+
+
+def _tile_side(side: int, largest: int, stride: int) -> int:
+    fitted = stride * max(2, math.ceil(side / stride))
+    return fitted if fitted <= largest + stride else largest
 
 
 def tile_regions(shape: Sequence[int], tile: Sequence[int], overlap: float) -> list[Region]:

@@ -18,7 +18,7 @@ def test_tiles_cover_every_voxel_and_overlap_as_asked(shape: tuple[int, int, int
     largest, stride = (64, 96, 32), 32
     tile, padded = tile_size(shape, largest, stride), padded_size(shape, largest, stride)
     assert all(full >= side for full, side in zip(padded, shape, strict=True))
-    assert all(side % stride == 0 and side <= most for side, most in zip(tile, largest, strict=True))
+    assert all(side % stride == 0 and side <= most + stride for side, most in zip(tile, largest, strict=True))
     for axis in range(3):
         starts = sorted({region[axis].start for region in tile_regions(padded, tile, overlap)})
         assert starts[0] == 0
@@ -29,6 +29,11 @@ def test_tiles_cover_every_voxel_and_overlap_as_asked(shape: tuple[int, int, int
 def test_a_small_volume_is_one_tile() -> None:
     assert tile_size((10, 33, 90), (64, 96, 96), 32) == (64, 64, 96)
     assert len(tile_regions(padded_size((10, 33, 90), (64, 96, 96), 32), (64, 64, 96), 0.5)) == 1
+
+
+def test_one_tile_that_is_a_little_longer_takes_the_place_of_two() -> None:
+    assert tile_size((136, 87, 100), (64, 96, 96), 32) == (64, 96, 128)
+    assert tile_size((65, 129, 97), (64, 96, 96), 32) == (96, 96, 128)
 
 
 @pytest.mark.parametrize("overlap", [-0.1, 1.0])

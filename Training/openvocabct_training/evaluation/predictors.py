@@ -14,7 +14,7 @@ from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.output.masks import CroppedMask, Index3
 from OpenVocabCTLib.prompts.normalise import make_label
 from OpenVocabCTLib.prompts.parsing import Prompt, PromptSet
-from OpenVocabCTLib.prompts.vocabulary import DATA_FILE
+from OpenVocabCTLib.prompts.vocabulary import COMPILED_FILE
 from OpenVocabCTLib.volume import CTVolume
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def segmenter(model: str | None) -> Predictor:
     trained = sorted(loaded.questions.trained.items())
     parts = (__version__, loaded.fingerprint, loaded.config, trained, loaded.tower.name, loaded.compute)
     digest = hashlib.sha256(repr(parts).encode())
-    digest.update(DATA_FILE.read_bytes())
+    digest.update(COMPILED_FILE.read_bytes())
     return SegmenterPredictor(loaded, checkpoints.resolve(model).name, digest.hexdigest())
 
 
