@@ -22,7 +22,6 @@ from OpenVocabCTLib.inference.devices import Compute, Precision, choose_compute,
 from OpenVocabCTLib.inference.embedding import EmbeddingCache, VoxelEmbedding
 from OpenVocabCTLib.inference.grid import to_native, whole
 from OpenVocabCTLib.inference.image_pass import Progress, encode_volume
-from OpenVocabCTLib.inference.plausibility import doubts
 from OpenVocabCTLib.inference.questions import Part, Question, QuestionMaker, Wording
 from OpenVocabCTLib.inference.towers import Backend, ImageTower, TorchTower, choose_tower
 from OpenVocabCTLib.models import checkpoints
@@ -199,16 +198,8 @@ class Study:
         Raises:
             InputError: a prompt is empty, or a threshold is not between 0 and 1.
         """
-        prompt_set = prompts if isinstance(prompts, PromptSet) else PromptSet.parse(prompts)
-        stream = self.stream(prompt_set, threshold)
-        segments = tuple(stream.segments)
-        unusual = [
-            f"{prompt.label}: {doubt}"
-            for prompt, segment in zip(prompt_set, segments, strict=True)
-            if prompt.concept is not None
-            for doubt in doubts(segment, prompt.concept)
-        ]
-        return Segmentation(self.volume.geometry, segments, self.volume, (*stream.notes, *unusual))
+        stream = self.stream(prompts, threshold)
+        return Segmentation(self.volume.geometry, tuple(stream.segments), self.volume, stream.notes)
 
     def stream(
         self, prompts: PromptSet | Iterable[str], threshold: float | Sequence[float | None] | None = None
