@@ -55,6 +55,9 @@ class Run:
             device: "auto", "cpu", "cuda", "cuda:N" or "mps".
             threshold: voxel probability that counts as inside, between 0 and 1; None is the model's own.
         """
+        from OpenVocabCTLib.inference.plausibility import all_doubts
+        from OpenVocabCTLib.prompts import Vocabulary
+
         self.clock.lap("checks")
         self.reporter.say("loading the model")
         loaded = self.services.load_model(model, device)
@@ -67,6 +70,6 @@ class Run:
         self.clock.lap("image_pass")
         segmentation = study.segment(prompts, threshold)
         self.clock.lap("prompts")
-        for note in segmentation.notes:
+        for note in (*segmentation.notes, *all_doubts(segmentation, Vocabulary.load())):
             self.reporter.say(f"note: {note}")
         return Answer(loaded, study, segmentation)

@@ -22,7 +22,6 @@ from OpenVocabCTLib.inference.devices import Compute, Precision, choose_compute,
 from OpenVocabCTLib.inference.embedding import EmbeddingCache, VoxelEmbedding
 from OpenVocabCTLib.inference.grid import to_native, whole
 from OpenVocabCTLib.inference.image_pass import Progress, encode_volume
-from OpenVocabCTLib.inference.plausibility import doubts
 from OpenVocabCTLib.inference.questions import Part, Question, QuestionMaker, Wording
 from OpenVocabCTLib.inference.towers import Backend, ImageTower, TorchTower, choose_tower
 from OpenVocabCTLib.models import checkpoints
@@ -205,17 +204,9 @@ class Study:
         Raises:
             InputError: a prompt is empty, or a threshold is not between 0 and 1.
         """
-        prompt_set = prompts if isinstance(prompts, PromptSet) else PromptSet.parse(prompts)
-        stream = self.stream(prompt_set, threshold)
+        stream = self.stream(prompts, threshold)
         segments = tuple(stream.segments)
-        unusual = [
-            f"{prompt.label}: {doubt}"
-            for prompt, segment in zip(prompt_set, segments, strict=True)
-            if prompt.concept is not None
-            for doubt in doubts(segment, prompt.concept)
-        ]
-        notes = (*stream.notes, *unusual)
-        return Segmentation(self.volume.geometry, segments, self.volume, notes, self.segmenter.algorithm)
+        return Segmentation(self.volume.geometry, segments, self.volume, stream.notes, self.segmenter.algorithm)
 
     def stream(
         self, prompts: PromptSet | Iterable[str], threshold: float | Sequence[float | None] | None = None

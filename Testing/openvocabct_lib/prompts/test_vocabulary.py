@@ -405,12 +405,19 @@ def test_a_row_entry_makes_one_concept_per_row() -> None:
         "region": ["head"],
         "kind": "disc",
     }
-    assert [(one.id, one.synonyms) for one in expand_entry(entry)] == [("between_x_y", ("x/y",)), ("between_y_z", ("y/z",))]
+    assert [(one.id, one.synonyms) for one in expand_entry(entry)] == [
+        ("between_x_y", ("x/y",)),
+        ("between_y_z", ("y/z",)),
+    ]
 
 
 @pytest.mark.parametrize(
     ("fault", "message"),
-    [({"kind": "thing"}, "colour"), ({"level": ["T1", "T13"]}, "T13"), ({"category": "thing", "code": [1, "x"]}, "category")],
+    [
+        ({"kind": "thing"}, "colour"),
+        ({"level": ["T1", "T13"]}, "T13"),
+        ({"category": "thing", "code": [1, "x"]}, "category"),
+    ],
 )
 def test_unknown_kinds_levels_and_categories_are_refused(fault: dict[str, object], message: str) -> None:
     entry = {"id": "thing", "region": ["head"], "kind": "organ"} | fault
