@@ -105,12 +105,12 @@ def write_enhanced(path: Path, position: str = "axial", shuffle: bool = True, **
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 1
     shared = Dataset()
     shared.PixelMeasuresSequence = [_item(PixelSpacing=list(SPACING), SliceThickness=STEP_MM)]
-    shared.PlaneOrientationSequence = [_item(ImageOrientationPatient=[f"{x:.10g}" for x in place.axes.ravel()])]
+    shared.PlaneOrientationSequence = [_item(ImageOrientationPatient=[f"{x:.9g}" for x in place.axes.ravel()])]
     dataset.SharedFunctionalGroupsSequence = [shared]
     dataset.PerFrameFunctionalGroupsSequence = Sequence()
     for k in order:
         corner = np.array([-50.0, -40.0, 100.0]) + k * place.step
-        frame = _item(PlanePositionSequence=[_item(ImagePositionPatient=[f"{x:.10g}" for x in corner])])
+        frame = _item(PlanePositionSequence=[_item(ImagePositionPatient=[f"{x:.9g}" for x in corner])])
         # Every frame has its own intercept: that of one must not be used for all.
         transformation = _item(RescaleSlope=1, RescaleIntercept=-1000 - k, RescaleType="HU")
         frame.PixelValueTransformationSequence = [transformation]
