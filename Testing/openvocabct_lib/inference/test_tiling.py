@@ -34,6 +34,7 @@ def test_a_small_volume_is_one_tile() -> None:
 def test_one_tile_that_is_a_little_longer_takes_the_place_of_two() -> None:
     assert tile_size((136, 87, 100), (64, 96, 96), 32) == (64, 96, 128)
     assert tile_size((65, 129, 97), (64, 96, 96), 32) == (96, 96, 128)
+    assert tile_size((64, 64, 64), (32, 32, 64), 32) == (32, 32, 64)  # twice as long is not a little longer
 
 
 @pytest.mark.parametrize("overlap", [-0.1, 1.0])
