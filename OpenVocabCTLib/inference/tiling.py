@@ -34,7 +34,7 @@ def padded_size(shape: Sequence[int], tile: Sequence[int], stride: int) -> Index
 def tile_size(shape: Sequence[int], tile: Sequence[int], stride: int) -> Index3:
     """Tile to use for a volume of ``shape``: the given one, smaller along axes where the volume is smaller.
 
-    Along an axis where the volume is longer by at most a stride and by half, the tile is too: it takes the place of two.
+    Along an axis where the volume is longer by a stride and by half at most, so is the tile: it takes the place of two.
     Two strides are the least, because the coarsest features are normalised over space and need more than one voxel.
     """
     first, second, third = (_tile_side(side, largest, stride) for side, largest in zip(shape, tile, strict=True))
