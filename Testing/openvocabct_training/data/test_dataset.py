@@ -388,7 +388,9 @@ def data_module(store: CaseStore, **changes: Any) -> PatchDataModule:
 
 
 def on_trainer(module: PatchDataModule, epoch: int, reload: int = 1) -> PatchDataModule:
-    module.trainer = SimpleNamespace(current_epoch=epoch, reload_dataloaders_every_n_epochs=reload)  # type: ignore[assignment]
+    module.trainer = SimpleNamespace(  # type: ignore[assignment]
+        global_step=2 * epoch, accumulate_grad_batches=1, world_size=1, reload_dataloaders_every_n_epochs=reload
+    )
     return module
 
 

@@ -160,22 +160,19 @@ def test_processes_together_draw_what_one_would(length: int, processes: int, bat
     assert len(PatchSampler(range(length), processes, 0, done)) == -(-length // processes)
 
 
-@pytest.mark.parametrize(("ready", "processed"), [(1, 0), (1, 1), (0, 0)])
-def test_only_an_unfinished_epoch_is_gone_on_with(
-    store: CaseStore, encoder: HashEncoder, ready: int, processed: int
-) -> None:
+@pytest.mark.parametrize("steps", [0, 2, 4, 6])
+def test_only_an_unfinished_epoch_is_gone_on_with(store: CaseStore, encoder: HashEncoder, steps: int) -> None:
     module = PatchDataModule(str(store.root), replace(SAMPLING, dataset_weights="auto"), STILL, 1, 4)
     module.setup("fit")
-    whole = [batch.hu for batch in module.train_dataloader()]
-    progress = SimpleNamespace(current=SimpleNamespace(ready=ready, processed=processed))
-    batches = SimpleNamespace(batch_progress=SimpleNamespace(current=SimpleNamespace(processed=2)))
+    first = [batch.hu for batch in module.train_dataloader()]
     module.trainer = SimpleNamespace(  # type: ignore[assignment]
-        current_epoch=0,
+        global_step=steps,
+        accumulate_grad_batches=1,
+        world_size=1,
         reload_dataloaders_every_n_epochs=1,
-        fit_loop=SimpleNamespace(epoch_progress=progress, epoch_loop=batches),
         lightning_module=None,
     )
     rest = [batch.hu for batch in module.train_dataloader()]
-    expected = whole[2:] if ready > processed else whole
-    assert len(rest) == len(expected)
-    assert all(torch.equal(one, other) for one, other in zip(rest, expected, strict=True))
+    assert len(rest) == 4 - steps % 4
+    of_the_first = [torch.equal(one, other) for one, other in zip(rest, first[steps % 4 :], strict=True)]
+    assert all(of_the_first) if steps < 4 else not all(of_the_first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -109,20 +110,24 @@ class PatchDataModule(pl.LightningDataModule):
             raise InputError(
                 "every epoch would show the same patches", "set trainer.reload_dataloaders_every_n_epochs to 1"
             )
-        epoch = trainer.current_epoch if trainer is not None else 0
-        return self._loader("train", self.augmentation, epoch, self.samples_per_epoch, self._batches_done())
+        epoch, batches_done = self._place()
+        return self._loader("train", self.augmentation, epoch, self.samples_per_epoch, batches_done)
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """The same unaugmented patches every time."""
         return self._loader("validation", None, 0, self.validation_samples)
 
-    def _batches_done(self) -> int:
-        """Steps of the current epoch that were made before the run was interrupted."""
-        loop = getattr(self.trainer, "fit_loop", None)
-        if loop is None or loop.epoch_progress.current.ready == loop.epoch_progress.current.processed:
-            return 0
-        done: int = loop.epoch_loop.batch_progress.current.processed
-        return done
+    def _place(self) -> tuple[int, int]:
+        """Epoch to draw from, and batches of it that were drawn before the run was interrupted.
+
+        Both follow from the number of steps: Lightning's own number of the epoch is one too high in a run that was
+        resumed at the end of an epoch.
+        """
+        trainer = self.trainer
+        if trainer is None:
+            return 0, 0
+        batches = trainer.global_step * trainer.accumulate_grad_batches
+        return divmod(batches, max(1, math.ceil(self.samples_per_epoch / (self.batch_size * trainer.world_size))))
 
     def _phrase_book(self) -> PhraseBook:
         concepts = [self.vocabulary.get(concept) for concept in self.trained_concepts()]
