@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from OpenVocabCTLib.caches import CACHE_VARIABLE, cache_folder
 from OpenVocabCTLib.commands.terminal import Reporter
 from OpenVocabCTLib.errors import InputError
 
 SOURCE_PREFIX, STOW, STOW_PREFIX = "dicomweb+", "stow", "stow+"
-CACHE_VARIABLE = "OPENVOCABCT_CACHE"
 _PRIVATE = 0o700
 
 
@@ -54,7 +54,7 @@ class Exchange:
 
             target = checked_base(output.removeprefix(STOW_PREFIX))
         name = hashlib.sha256(f"{source}\n{target}".encode()).hexdigest()[:24]
-        return cls(source, target, _cache() / name)
+        return cls(source, target, cache_folder() / "pacs" / name)
 
     @property
     def is_remote(self) -> bool:
@@ -128,11 +128,3 @@ class Exchange:
         pacs = Pacs(self.target)
         sent = pacs.store(kept)
         reporter.say(f"stored on {pacs.host}" if sent else f"{pacs.host} has this result already")
-
-
-def _cache() -> Path:
-    named = os.environ.get(CACHE_VARIABLE)
-    if named:
-        return Path(named) / "pacs"
-    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
-    return Path(base) / "openvocabct" / "pacs"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +13,7 @@ from OpenVocabCTLib.models import heads, openvocab, stunet
 from OpenVocabCTLib.models.checkpoints import sha256_file
 from OpenVocabCTLib.output.atomic import replacing
 
-CACHE_VARIABLE = "OPENVOCABCT_CACHE"
-
 _log = logging.getLogger(__name__)
-
-
-def cache_folder() -> Path:
-    """Where this user's caches lie: $OPENVOCABCT_CACHE, or the system's place for them."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "openvocabct" / "cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "openvocabct"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "openvocabct"
 
 
 class GraphCache:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from OpenVocabCTLib.caches import cache_folder
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.inference.devices import Compute, cpu_is_fast_at_bf16
-from OpenVocabCTLib.inference.graph_cache import GraphCache, cache_folder
+from OpenVocabCTLib.inference.graph_cache import GraphCache
 from OpenVocabCTLib.inference.tiling import Index3
 from OpenVocabCTLib.models.openvocab import OpenVocabCT
 

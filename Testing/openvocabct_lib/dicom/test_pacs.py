@@ -13,8 +13,8 @@ import pydicom
 import pytest
 from typer.testing import CliRunner, Result
 
+from OpenVocabCTLib.caches import CACHE_VARIABLE
 from OpenVocabCTLib.cli import app
-from OpenVocabCTLib.commands.pacs import CACHE_VARIABLE
 from OpenVocabCTLib.dicom import dicomweb
 from OpenVocabCTLib.dicom.dicomweb import Pacs, SeriesAddress
 from OpenVocabCTLib.errors import InputError

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from OpenVocabCTLib.caches import CACHE_VARIABLE, cache_folder
 from OpenVocabCTLib.inference import graph_cache, towers
-from OpenVocabCTLib.inference.graph_cache import CACHE_VARIABLE, GraphCache, cache_folder
+from OpenVocabCTLib.inference.graph_cache import GraphCache
 from OpenVocabCTLib.inference.towers import OpenVinoTower
 from OpenVocabCTLib.models.config import ArchitectureConfig, PreprocessingConfig
 from OpenVocabCTLib.models.openvocab import OpenVocabCT
