@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from OpenVocabCTLib.commands.options import (
+    CacheOption,
     DeviceOption,
     JsonOption,
     ModelOption,
@@ -21,7 +22,7 @@ from OpenVocabCTLib.commands.pacs import Exchange
 from OpenVocabCTLib.commands.reports import read_report_prompts
 from OpenVocabCTLib.commands.results import print_segments, segment_record
 from OpenVocabCTLib.commands.run import Answer, Run
-from OpenVocabCTLib.commands.services import Services, services_of
+from OpenVocabCTLib.commands.services import Services, services_of, with_embedding_folder
 from OpenVocabCTLib.commands.terminal import Reporter, Stopwatch, print_json
 from OpenVocabCTLib.errors import InputError
 
@@ -71,6 +72,7 @@ def segment(
         str | None, typer.Option(metavar="UID|NUMBER", help="DICOM: the series; the one with most slices by default.")
     ] = None,
     fractional: Annotated[bool, typer.Option("--fractional", help="DICOM SEG: probabilities, not masks.")] = False,
+    cache: CacheOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -100,7 +102,7 @@ def segment(
     with exchange.open():
         outputs.check(exchange.images)
         exchange.fetch(reporter)
-        services = _with_series(services_of(context), series)
+        services = _with_series(with_embedding_folder(services_of(context), cache), series)
         answer = Run(services, reporter, clock).answer(exchange.images, prompts, model, device, threshold)
         for path in outputs.write(answer.study, answer.segmentation, prompts, overlap):
             reporter.say(f"wrote {path}")

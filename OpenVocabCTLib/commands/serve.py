@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from OpenVocabCTLib.commands.options import DeviceOption, ModelOption, check_device
-from OpenVocabCTLib.commands.services import services_of
+from OpenVocabCTLib.commands.options import CacheOption, DeviceOption, ModelOption, check_device
+from OpenVocabCTLib.commands.services import services_of, with_embedding_folder
 
 
 def serve(
@@ -22,6 +22,7 @@ def serve(
     ] = None,
     model: ModelOption = None,
     device: DeviceOption = "auto",
+    cache: CacheOption = None,
     max_upload_gb: Annotated[float, typer.Option(min=0.001, metavar="GB", help="Largest CT accepted.")] = 4.0,
     max_studies: Annotated[int, typer.Option(min=1, metavar="N", help="CTs kept in memory.")] = 4,
     idle_minutes: Annotated[
@@ -52,7 +53,8 @@ def serve(
         watch_stdin=watch_stdin,
         token=os.environ.pop(TOKEN_VARIABLE, None) or None,  # not for programs that this one starts
     )
-    if not run_server(options, services_of(context).load_model, lambda line: typer.echo(line, err=True)):
+    services = with_embedding_folder(services_of(context), cache)
+    if not run_server(options, services.load_model, lambda line: typer.echo(line, err=True)):
         # A tile of the network cannot be interrupted, and taking the interpreter down under it crashes.
         sys.stdout.flush()
         sys.stderr.flush()

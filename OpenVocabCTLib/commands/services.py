@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,14 +25,16 @@ class LoadedModel:
 
 
 def _load_model(name_or_dir: str | None, device: str) -> LoadedModel:
+    from OpenVocabCTLib.inference.preparing import Preparation
     from OpenVocabCTLib.models.checkpoints import resolve, verify
 
     # Segmenter checks the same again; here it happens before the seconds that importing torch takes.
     folder = resolve(name_or_dir)
     verify(folder)
-    from OpenVocabCTLib.inference import Segmenter
+    preparation = Preparation.start(folder, device)
+    from OpenVocabCTLib.inference.segmenter import Segmenter
 
-    segmenter = Segmenter.from_pretrained(folder, device=device)
+    segmenter = Segmenter.from_pretrained(folder, device=device, preparation=preparation)
     return LoadedModel(folder.resolve().name, str(segmenter.compute.device), segmenter)
 
 
@@ -47,6 +50,34 @@ class Services:
 
     load_model: Callable[[str | None, str], LoadedModel] = _load_model
     read_volume: Callable[[Path], CTVolume] = _read_volume
+
+
+def with_embedding_folder(services: Services, folder: Path | None) -> Services:
+    """Return services whose models keep voxel embeddings in a folder; the same services where there is none.
+
+    Raises:
+        InputError: the folder cannot be made or written.
+    """
+    if folder is None:
+        return services
+    from OpenVocabCTLib.output.atomic import os_error, probe_folder
+
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe_folder(folder)
+    except OSError as error:
+        raise os_error(error, folder) from error
+    return replace(services, load_model=partial(_load_with_folder, services.load_model, folder))
+
+
+def _load_with_folder(
+    load_model: Callable[[str | None, str], LoadedModel], folder: Path, name_or_dir: str | None, device: str
+) -> LoadedModel:
+    loaded = load_model(name_or_dir, device)
+    from OpenVocabCTLib.inference.embedding_folder import EmbeddingFolder
+
+    loaded.segmenter.folder = EmbeddingFolder(folder)
+    return loaded
 
 
 def services_of(context: typer.Context) -> Services:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from OpenVocabCTLib.inference.embedding import VoxelEmbedding
@@ -60,6 +59,12 @@ class Answer:
         """Is there any voxel above the threshold."""
         return self.box[0].stop > self.box[0].start
 
+    @classmethod
+    def absent(cls, presence: float) -> Answer:
+        """What is not in the scan needs no logits."""
+        nowhere = slice(0, 0)
+        return cls(torch.empty(0, 0, 0), (nowhere, nowhere, nowhere), presence)
+
 
 def settle(logits: Tensor, rival: Tensor | None, threshold_logit: float, presence: float) -> Answer:
     """Decide the positive voxels of one part on the working grid.
@@ -77,6 +82,8 @@ def settle(logits: Tensor, rival: Tensor | None, threshold_logit: float, presenc
         return Answer(logits, box, presence)
     region = logits[box]
     inside = (region > threshold_logit).numpy()
+    from scipy import ndimage  # takes as long to import as a prompt to answer
+
     pieces, count = ndimage.label(inside)
     if count > 1:
         sizes = np.bincount(pieces.ravel())

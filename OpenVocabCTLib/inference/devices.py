@@ -80,3 +80,9 @@ def memory_errors() -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise ResourceError("out of memory", "close other programs, choose --device cpu, or crop the scan") from error
+
+
+def give_back_gpu_memory() -> None:
+    """Hand memory that PyTorch keeps for later back to the GPU."""
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -25,6 +25,7 @@ class VoxelEmbedding:
         tile_starts: (T, 3) first index of each tile within ``values``.
         tile: size of the tiles.
         seconds: what the image pass took.
+        notes: what the user should know about it.
     """
 
     values: Tensor
@@ -34,6 +35,7 @@ class VoxelEmbedding:
     tile_starts: Tensor
     tile: Index3
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:

@@ -9,9 +9,11 @@ from typing import Any
 
 from OpenVocabCTLib import __version__
 from OpenVocabCTLib.errors import OpenVocabCTError
-from OpenVocabCTLib.models import heads, openvocab, stunet
 from OpenVocabCTLib.models.checkpoints import sha256_file
 from OpenVocabCTLib.output.atomic import replacing
+
+# The graph is made by these modules: when they change, so may the graph, whatever the version says.
+NETWORK_CODE = tuple(Path(__file__).parents[1] / "models" / name for name in ("stunet.py", "heads.py", "openvocab.py"))
 
 _log = logging.getLogger(__name__)
 
@@ -27,10 +29,9 @@ class GraphCache:
 
     def __init__(self, folder: Path, weights: str, engine: str) -> None:
         self.folder = folder
-        # The graph is made by these modules: when they change, so may the graph, whatever the version says.
         digest = hashlib.sha256(f"{__version__} {engine} {weights}".encode())
-        for module in (stunet, heads, openvocab):
-            digest.update(Path(str(module.__file__)).read_bytes())
+        for module in NETWORK_CODE:
+            digest.update(module.read_bytes())
         self.name = digest.hexdigest()[:32]
 
     def read(self, core: Any) -> Any | None:

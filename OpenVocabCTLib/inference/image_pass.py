@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -10,12 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from OpenVocabCTLib.errors import Cancelled
-from OpenVocabCTLib.inference.devices import memory_errors
+from OpenVocabCTLib.inference.devices import give_back_gpu_memory, memory_errors
 from OpenVocabCTLib.inference.embedding import VoxelEmbedding
 from OpenVocabCTLib.inference.grid import AIR_HU, Region, to_working, whole, working_grid
 from OpenVocabCTLib.inference.midline import leftness, midline
-from OpenVocabCTLib.inference.tiling import Index3, blending_weight, padded_size, tile_regions, tile_size
+from OpenVocabCTLib.inference.tiling import Index3, blending_weight, smaller_tile, tile_regions, tile_size
 from OpenVocabCTLib.inference.towers import ImageTower
+from OpenVocabCTLib.memory import is_out_of_memory
 from OpenVocabCTLib.models.config import PreprocessingConfig
 from OpenVocabCTLib.volume import CTVolume
 
@@ -24,6 +26,9 @@ Progress = Callable[[int, int], bool]
 _TISSUE_HU = -300.0
 _TISSUE_VOXELS = 10
 _BODY_MARGIN = 3
+_SHRUNK = "memory was short: the scan was worked through in smaller pieces, which see less around them"
+
+_log = logging.getLogger(__name__)
 
 
 def body_region(hu: Tensor) -> Region:
@@ -44,31 +49,31 @@ def encode_tiles(
     hu: Tensor,
     left: Tensor,
     tower: ImageTower,
-    preprocessing: PreprocessingConfig,
+    tile: Index3,
+    overlap: float,
     progress: Progress | None,
-) -> tuple[Tensor, Tensor, Tensor, Index3]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Run the image tower over a volume.
 
     Args:
         hu: (s, a, r) in HU.
         left: (r,) leftness of every index of the last axis.
         tower: what encodes a tile.
-        preprocessing: tiles.
+        tile: size of the tiles.
+        overlap: fraction of a tile that it shares with its neighbour.
         progress: see ``encode_volume``.
 
     Returns:
-        Blended (E, s, a, r) float32 voxel embedding on the CPU, (tiles, T) presence tokens, (tiles, 3) tile starts,
-        tile size.
+        Blended (E, s, a, r) float32 voxel embedding on the CPU, (tiles, T) presence tokens, (tiles, 3) tile starts.
 
     Raises:
         Cancelled: ``progress`` returned False.
     """
-    tile = tile_size(hu.shape, preprocessing.tile, tower.stride)
-    padded = padded_size(hu.shape, preprocessing.tile, tower.stride)
+    padded = [max(side, part) for side, part in zip(hu.shape, tile, strict=True)]
     padding = [length for side, full in zip(hu.shape[::-1], padded[::-1], strict=True) for length in (0, full - side)]
     volume = F.pad(hu, padding, value=AIR_HU)
     sides = F.pad(left, (0, padded[2] - hu.shape[2])).expand(padded)
-    regions = tile_regions(padded, tile, preprocessing.tile_overlap)
+    regions = tile_regions(padded, tile, overlap)
     weight = blending_weight(tile)
     total, weights = torch.zeros(tower.channels, *padded), torch.zeros(padded)
     tokens: list[Tensor] = []
@@ -83,7 +88,39 @@ def encode_tiles(
         raise Cancelled("stopped", "nothing was written")
     total /= weights
     starts = torch.tensor([[part.start for part in region] for region in regions])
-    return total[(slice(None), *whole(hu.shape))], torch.stack(tokens), starts, tile
+    return total[(slice(None), *whole(hu.shape))], torch.stack(tokens), starts
+
+
+def encode_within_memory(
+    hu: Tensor, left: Tensor, tower: ImageTower, preprocessing: PreprocessingConfig, progress: Progress | None
+) -> tuple[Tensor, Tensor, Tensor, Index3]:
+    """Run `encode_tiles` with the tiles of the model, and with smaller ones where memory does not suffice for them.
+
+    Args:
+        hu: as for `encode_tiles`.
+        left: as for `encode_tiles`.
+        tower: what encodes a tile.
+        preprocessing: tiles.
+        progress: see ``encode_volume``; it starts over with smaller tiles.
+
+    Returns:
+        What `encode_tiles` returns, and the size of the tiles.
+
+    Raises:
+        Cancelled: ``progress`` returned False.
+        MemoryError, RuntimeError: memory does not suffice for the smallest tiles.
+    """
+    tile = tile_size(hu.shape, preprocessing.tile, tower.stride)
+    while True:
+        try:
+            return *encode_tiles(hu, left, tower, tile, preprocessing.tile_overlap, progress), tile
+        except (MemoryError, RuntimeError) as error:
+            smaller = smaller_tile(tile, tower.stride)
+            if smaller is None or not is_out_of_memory(error):
+                raise
+        _log.warning("out of memory with tiles of %s voxels: it goes on with %s", tile, smaller)
+        tile = smaller
+        give_back_gpu_memory()
 
 
 def encode_volume(
@@ -112,7 +149,10 @@ def encode_volume(
         hu = to_working(volume.array, grid)
         region = body_region(hu)
         left = leftness(torch.arange(grid.shape[2]), midline(hu), grid.spacing[2])[region[2]]
-        values, tokens, starts, tile = encode_tiles(hu[region].contiguous(), left, tower, preprocessing, progress)
+        body = hu[region].contiguous()
+        del hu
+        values, tokens, starts, tile = encode_within_memory(body, left, tower, preprocessing, progress)
+        shrunk = tile != tile_size(body.shape, preprocessing.tile, tower.stride)
         return VoxelEmbedding(
             values=values.to(store_dtype),
             offset=(region[0].start, region[1].start, region[2].start),
@@ -121,4 +161,5 @@ def encode_volume(
             tile_starts=starts,
             tile=tile,
             seconds=time.perf_counter() - began,
+            notes=(_SHRUNK,) if shrunk else (),
         )

@@ -20,8 +20,10 @@ from OpenVocabCTLib.inference.composition import Formula, evaluate, half_of
 from OpenVocabCTLib.inference.coverage import landmarks, where_it_would_be
 from OpenVocabCTLib.inference.devices import Compute, Precision, choose_compute, memory_errors
 from OpenVocabCTLib.inference.embedding import EmbeddingCache, VoxelEmbedding
-from OpenVocabCTLib.inference.grid import to_native, whole
+from OpenVocabCTLib.inference.embedding_folder import EmbeddingFolder
+from OpenVocabCTLib.inference.grid import to_native, whole, working_grid
 from OpenVocabCTLib.inference.image_pass import Progress, encode_volume
+from OpenVocabCTLib.inference.preparing import Preparation
 from OpenVocabCTLib.inference.questions import Part, Question, QuestionMaker, Wording
 from OpenVocabCTLib.inference.towers import Backend, ImageTower, TorchTower, choose_tower
 from OpenVocabCTLib.models import checkpoints
@@ -55,6 +57,9 @@ class Segmenter:
         fingerprint: identifies the weights in the cache.
         tower: what runs the image tower; torch if None.
         algorithm: what results are signed with.
+
+    Attributes:
+        folder: keeps the embeddings on disk too, for other processes and other days; None if they are not kept.
     """
 
     def __init__(
@@ -70,6 +75,7 @@ class Segmenter:
     ) -> None:
         self.model, self.config, self.questions, self.compute = model, config, questions, compute
         self.cache = EmbeddingCache() if cache is None else cache
+        self.folder: EmbeddingFolder | None = None
         self.fingerprint = fingerprint
         self.algorithm = algorithm
         self.tower = TorchTower(model, compute) if tower is None else tower
@@ -81,6 +87,7 @@ class Segmenter:
         device: str = "auto",
         precision: Precision = "auto",
         backend: Backend = "auto",
+        preparation: Preparation | None = None,
     ) -> Segmenter:
         """Load a model.
 
@@ -89,6 +96,7 @@ class Segmenter:
             device: "auto", "cpu", "cuda", "cuda:N" or "mps".
             precision: "auto", "fp32" or "low" (16 bits).
             backend: "auto" (OpenVINO on a CPU where it is installed), "torch" or "openvino".
+            preparation: what was begun before torch was imported, to save time.
 
         Raises:
             ModelError: the model is missing, damaged, or its files do not fit together.
@@ -108,7 +116,7 @@ class Segmenter:
         )
         fingerprint = raw["sha256"][checkpoints.WEIGHTS_FILE]
         algorithm = Algorithm(str(raw.get("name", folder.name)), str(raw.get("version", "")), fingerprint)
-        tower = choose_tower(model, compute, backend, fingerprint)
+        tower = choose_tower(model, compute, backend, fingerprint, preparation)
         return cls(model, config, questions, compute, None, fingerprint, tower, algorithm)
 
     def encode(self, volume: CTVolume, progress: Progress | None = None) -> Study:
@@ -124,9 +132,13 @@ class Segmenter:
         """
         key = (volume.content_hash(), self.fingerprint, self.config.preprocessing, self.tower.name)
         embedding = self.cache.get(key)
+        if embedding is None and self.folder is not None:
+            embedding = self.folder.get(key, working_grid(volume.geometry, self.config.preprocessing.voxel_mm))
         if embedding is None:
             embedding = encode_volume(volume, self.tower, self.config.preprocessing, progress)
-            self.cache.put(key, embedding)
+            if self.folder is not None:
+                self.folder.put(key, embedding)
+        self.cache.put(key, embedding)
         return Study(self, volume, embedding)
 
     def queries(self, wordings: Sequence[Wording]) -> Queries:
@@ -144,9 +156,11 @@ def _load_network(folder: Path, raw: dict[str, Any], compute: Compute) -> tuple[
 
     try:
         config = ModelConfig.from_dict(raw)
-        model = OpenVocabCT(config.architecture, config.preprocessing)
+        # No memory and no random numbers for weights that are replaced; those in the file are mapped, not read.
+        with torch.device("meta"):
+            model = OpenVocabCT(config.architecture, config.preprocessing)
         state = {name: tensor.float() for name, tensor in load_file(folder / checkpoints.WEIGHTS_FILE).items()}
-        model.load_state_dict(state, strict=True)
+        model.load_state_dict(state, strict=True, assign=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(
             f"the files of model {folder.name!r} do not fit together", "install the model again"
@@ -229,6 +243,7 @@ class Study:
         ]
         notes = (
             *self.volume.notes,
+            *self.embedding.notes,
             *(f"{question.prompt.label}: {note}" for question in questions for note in question.notes),
         )
         return Stream(notes, self._segments(unanswered(prompt_set), questions))
@@ -251,7 +266,7 @@ class Study:
         question = self.segmenter.questions.ask(PromptSet.parse([prompt])[0])
         result = np.zeros(self.volume.geometry.shape, np.float32)
         everything = whole(self.volume.geometry.shape)
-        for place, answer in enumerate(self._parts([question])[0]):
+        for place, answer in enumerate(self._parts([question], everywhere=True)[0]):
             if question.formula is not None and place not in question.formula.wanted:
                 continue
             values = to_native(answer.logits, self.embedding.offset, self.embedding.grid, everything)
@@ -262,27 +277,39 @@ class Study:
     def _decision(self) -> DecisionConfig:
         return self.segmenter.config.decision
 
-    def _parts(self, questions: Sequence[Question]) -> list[list[Answer]]:
-        """Ask every part of every question in one product with the voxel embedding; rivals are asked with them."""
-        wordings = _wordings(questions)
+    def _parts(self, questions: Sequence[Question], everywhere: bool = False) -> list[list[Answer]]:
+        """Ask every part of every question in one product with the voxel embedding; rivals are asked with them.
+
+        Args:
+            questions: what is asked.
+            everywhere: look also for parts whose presence says that they are not in the scan.
+        """
+        wordings = _wordings(part for question in questions for part in question.parts)
         if not wordings:
             return [[] for _ in questions]
         queries = self.segmenter.queries(wordings)
         with memory_errors():
-            logits: dict[Wording, Tensor] = dict(zip(wordings, study_logits(self.embedding, queries), strict=True))
             presence = dict(zip(wordings, study_presence(self.embedding, queries).tolist(), strict=True))
+            parts = (part for question in questions for part in question.parts)
+            wanted = _wordings(
+                part for part in parts if everywhere or presence[part.wording] >= part.presence_threshold
+            )
+            rows = [wordings.index(wording) for wording in wanted]
+            logits: dict[Wording, Tensor] = {}
+            if rows:
+                values = study_logits(self.embedding, Queries(*(one[rows] for one in queries)))
+                logits = dict(zip(wanted, values, strict=True))
             return [
-                [
-                    settle(
-                        logits[part.wording],
-                        logits[part.rival] if part.rival else None,
-                        _logit(part.threshold),
-                        presence[part.wording],
-                    )
-                    for part in question.parts
-                ]
+                [self._settled(part, logits, presence[part.wording], everywhere) for part in question.parts]
                 for question in questions
             ]
+
+    @staticmethod
+    def _settled(part: Part, logits: dict[Wording, Tensor], presence: float, everywhere: bool) -> Answer:
+        if not everywhere and presence < part.presence_threshold:
+            return Answer.absent(presence)
+        rival = logits[part.rival] if part.rival else None
+        return settle(logits[part.wording], rival, _logit(part.threshold), presence)
 
     def _answer(self, questions: Sequence[Question]) -> list[_Outcome]:
         every = self._parts(questions)
@@ -363,9 +390,8 @@ class Study:
         )
 
 
-def _wordings(questions: Iterable[Question]) -> list[Wording]:
-    """Everything that the questions ask, each wording once."""
-    parts = (part for question in questions for part in question.parts)
+def _wordings(parts: Iterable[Part]) -> list[Wording]:
+    """Everything that is asked, each wording once."""
     return list(dict.fromkeys(one for part in parts for one in (part.wording, part.rival) if one is not None))
 
 
@@ -373,7 +399,8 @@ def _batches(questions: Sequence[Question]) -> Iterator[list[Question]]:
     """Consecutive questions that together have few wordings, so that the memory for their logits stays bounded."""
     batch: list[Question] = []
     for question in questions:
-        if batch and len(_wordings([*batch, question])) > _WORDINGS_AT_ONCE:
+        parts = (part for one in (*batch, question) for part in one.parts)
+        if batch and len(_wordings(parts)) > _WORDINGS_AT_ONCE:
             yield batch
             batch = []
         batch.append(question)

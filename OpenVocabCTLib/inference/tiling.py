@@ -46,6 +46,15 @@ def _tile_side(side: int, largest: int, stride: int) -> int:
     return fitted if fitted <= largest + min(stride, largest // 2) else largest
 
 
+def smaller_tile(tile: Index3, stride: int) -> Index3 | None:
+    """The tile with its longest side halved, to a multiple of the stride; None where no side can be shorter."""
+    sides = list(tile)
+    axis = sides.index(max(sides))
+    sides[axis] = stride * max(2, sides[axis] // stride // 2)
+    smaller = (sides[0], sides[1], sides[2])
+    return None if smaller == tuple(tile) else smaller
+
+
 def tile_regions(shape: Sequence[int], tile: Sequence[int], overlap: float) -> list[Region]:
     """Evenly spread tiles that cover ``shape`` and share at least ``overlap`` of a side with their neighbours.
 

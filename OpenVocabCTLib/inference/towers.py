@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
-import threading
 import warnings
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
@@ -16,13 +14,16 @@ from OpenVocabCTLib.caches import cache_folder
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.inference.devices import Compute, cpu_is_fast_at_bf16
 from OpenVocabCTLib.inference.graph_cache import GraphCache
-from OpenVocabCTLib.inference.tiling import Index3
+from OpenVocabCTLib.inference.openvino_network import OpenVinoNetwork, OpenVinoPrecision, import_openvino
+from OpenVocabCTLib.inference.preparing import Preparation
 from OpenVocabCTLib.models.openvocab import OpenVocabCT
 
 if TYPE_CHECKING:
     import openvino
 
 Backend = Literal["auto", "torch", "openvino"]
+
+_OPENVINO_NAMES: dict[torch.dtype, OpenVinoPrecision] = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
 _log = logging.getLogger(__name__)
 
@@ -80,60 +81,40 @@ class OpenVinoTower:
         model: fp32 network in evaluation mode on the CPU.
         dtype: number format of the convolutions; float32, or bfloat16 on CPUs with instructions for it.
         weights: sha256 of the weights, under which the converted network is kept on disk; not kept if "".
+        prepared: the same network, compiled already; used when format and threads are those wanted.
 
     Raises:
         ImportError: OpenVINO is not installed or does not load.
-        RuntimeError: OpenVINO cannot convert the network.
+        RuntimeError: OpenVINO cannot convert or compile the network.
     """
 
-    def __init__(self, model: OpenVocabCT, dtype: torch.dtype, weights: str = "") -> None:
-        self._openvino = _import_openvino()
-        self._precision = {torch.float32: "f32", torch.bfloat16: "bf16"}[dtype]
-        self.name = f"openvino {self._precision}"
+    def __init__(
+        self, model: OpenVocabCT, dtype: torch.dtype, weights: str = "", prepared: OpenVinoNetwork | None = None
+    ) -> None:
+        precision = _OPENVINO_NAMES[dtype]
+        self.name = f"openvino {precision}"
         self.channels, self.stride = model.embedding_channels, model.backbone.stride
-        self._core = self._openvino.Core()
-        self._graph = self._kept_graph(model, weights) if weights else _convert(model)
-        self._compiled: tuple[Index3, Any] | None = None
-        # An inference request has one set of buffers.
-        self._lock = threading.Lock()
+        wanted = (precision, torch.get_num_threads())
+        if prepared is None or (prepared.precision, prepared.threads) != wanted:
+            openvino = import_openvino()
+            core = openvino.Core()
+            graph = _kept_graph(model, weights, core, openvino.__version__) if weights else _convert(model)
+            prepared = OpenVinoNetwork(core, graph, *wanted)
+        self._network = prepared
 
     def __call__(self, hu: Tensor, leftness: Tensor) -> TileFeatures:
         """See ``ImageTower``."""
-        with self._lock:
-            request = self._request((hu.shape[0], hu.shape[1], hu.shape[2]))
-            result = request.infer([part[None].float().contiguous().numpy() for part in (hu, leftness)])
-            # Copies: the request writes its next result into the same buffers.
-            embedding, presence = (torch.from_numpy(result[index].copy())[0] for index in range(2))
-        return TileFeatures(embedding, presence)
-
-    def _kept_graph(self, model: OpenVocabCT, weights: str) -> openvino.Model:
-        """Read the converted network from disk, or convert it and keep it there."""
-        cache = GraphCache(cache_folder() / "networks", weights, self._openvino.__version__)
-        graph = cache.read(self._core)
-        if graph is None:
-            graph = _convert(model)
-            cache.write(graph)
-        return graph
-
-    def _request(self, shape: Index3) -> Any:
-        """Inference request for tiles of one shape; only the last one is kept, all tiles of a scan have one shape."""
-        if self._compiled is None or self._compiled[0] != shape:
-            self._compiled = None
-            self._graph.reshape({index: [1, *shape] for index in range(2)})
-            compiled = self._core.compile_model(
-                self._graph,
-                "CPU",
-                {
-                    "PERFORMANCE_HINT": "LATENCY",
-                    "INFERENCE_PRECISION_HINT": self._precision,
-                    "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-                },
-            )
-            self._compiled = (shape, compiled.create_infer_request())
-        return self._compiled[1]
+        embedding, presence = self._network(hu.numpy(), leftness.numpy())
+        return TileFeatures(torch.from_numpy(embedding), torch.from_numpy(presence))
 
 
-def choose_tower(model: OpenVocabCT, compute: Compute, backend: Backend = "auto", weights: str = "") -> ImageTower:
+def choose_tower(
+    model: OpenVocabCT,
+    compute: Compute,
+    backend: Backend = "auto",
+    weights: str = "",
+    preparation: Preparation | None = None,
+) -> ImageTower:
     """Pick what runs the image tower.
 
     Args:
@@ -141,6 +122,7 @@ def choose_tower(model: OpenVocabCT, compute: Compute, backend: Backend = "auto"
         compute: device and number format.
         backend: "auto" is OpenVINO on the CPU where it is installed and works, torch otherwise.
         weights: sha256 of the weights; with it, the network that OpenVINO reads is kept on disk for the next start.
+        preparation: may have made the network ready already.
 
     Raises:
         InputError: "openvino" was asked for but cannot be used.
@@ -151,7 +133,8 @@ def choose_tower(model: OpenVocabCT, compute: Compute, backend: Backend = "auto"
     if not possible:
         raise InputError("OpenVINO is not installed, or not for this device", "choose the backend auto or torch")
     try:
-        return OpenVinoTower(model, compute.dtype, weights)
+        prepared = preparation.network(weights) if preparation is not None and weights else None
+        return OpenVinoTower(model, compute.dtype, weights, prepared)
     except (ImportError, RuntimeError) as error:
         if backend == "openvino":
             raise InputError(f"OpenVINO does not work here ({error})", "choose the backend auto or torch") from error
@@ -163,15 +146,14 @@ def _openvino_can(dtype: torch.dtype) -> bool:
     return dtype == torch.float32 or (dtype == torch.bfloat16 and cpu_is_fast_at_bf16())
 
 
-def _import_openvino() -> Any:
-    """Import OpenVINO without its telemetry, which reports to a server as soon as it is imported."""
-    if "openvino" not in sys.modules:
-        # With None as its module, importing openvino_telemetry fails, and OpenVINO goes on with its own stub.
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-    import openvino.frontend
-
-    return openvino
+def _kept_graph(model: OpenVocabCT, weights: str, core: Any, version: str) -> openvino.Model:
+    """Read the converted network from disk, or convert it and keep it there."""
+    cache = GraphCache(cache_folder() / "networks", weights, version)
+    graph = cache.read(core)
+    if graph is None:
+        graph = _convert(model)
+        cache.write(graph)
+    return graph
 
 
 class _TileNetwork(nn.Module):

@@ -16,7 +16,7 @@ from OpenVocabCTLib.errors import Cancelled
 from OpenVocabCTLib.worker.errors import NotEncoded
 from OpenVocabCTLib.worker.failures import as_told
 from OpenVocabCTLib.worker.jobs import Job, JobQueue, new_job_id
-from OpenVocabCTLib.worker.loading import ModelKeeper, give_back_memory
+from OpenVocabCTLib.worker.loading import ModelKeeper, give_back_memory, warm_up
 from OpenVocabCTLib.worker.packing import Packer
 from OpenVocabCTLib.worker.protocol import PROTOCOL_VERSION, PromptRequest, VolumeHeader
 from OpenVocabCTLib.worker.studies import Limits, ModelId, StudyStore
@@ -181,6 +181,7 @@ class Engine:
     def _preload(self) -> None:
         try:
             self.models.load(self.models.default)
+            warm_up()
         except Exception as error:  # noqa: BLE001 the first image pass runs into the same and tells the client
             _log.warning("the model was not loaded in advance: %s", as_told(error).what)
 

@@ -88,6 +88,16 @@ class ModelKeeper:
             self._on_drop(old)
 
 
+def warm_up() -> None:
+    """Build what only the first answer needs, which takes longer than the answer; an image pass runs outside Python."""
+    import scipy.ndimage  # noqa: F401
+
+    from OpenVocabCTLib.prompts import Vocabulary
+    from OpenVocabCTLib.prompts.matching import phrase_index
+
+    phrase_index(Vocabulary.load())
+
+
 def give_back_memory() -> None:
     """Hand freed memory back to the system and to other programs on the GPU, also where freed memory is kept."""
     gc.collect()

@@ -87,7 +87,7 @@ def test_an_openvino_that_does_not_work_is_said_once(
     def broken() -> None:
         raise ImportError("libopenvino.so: wrong ELF class")
 
-    monkeypatch.setattr(towers, "_import_openvino", broken)
+    monkeypatch.setattr(towers, "import_openvino", broken)
     assert isinstance(choose_tower(model, CPU), TorchTower)
     assert "wrong ELF class" in caplog.text
     assert "slower" in caplog.text
@@ -101,8 +101,8 @@ def test_openvino_reports_to_nobody() -> None:
         "import socket, sys\n"
         "def refuse(*arguments, **options): raise AssertionError('network')\n"
         "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
-        "from OpenVocabCTLib.inference.towers import _import_openvino\n"
-        "print(_import_openvino().__name__)\n"
+        "from OpenVocabCTLib.inference.openvino_network import import_openvino\n"
+        "print(import_openvino().__name__)\n"
         "assert not [name for name, module in sys.modules.items() if 'openvino_telemetry' in name and module]\n"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
