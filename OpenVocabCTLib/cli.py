@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from OpenVocabCTLib import __version__
+from OpenVocabCTLib.commands.batch import batch
 from OpenVocabCTLib.commands.demo import demo
 from OpenVocabCTLib.commands.dicom import dicom
 from OpenVocabCTLib.commands.doctor import doctor
@@ -76,6 +77,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(segment)
+app.command()(batch)
 app.command()(prompts)
 app.add_typer(models, name="models")
 app.add_typer(dicom, name="dicom")

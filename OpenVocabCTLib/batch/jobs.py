@@ -1,0 +1,174 @@
+"""What is asked of each CT of a batch: the same of all, or what a job file says."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from OpenVocabCTLib.batch.inputs import Case, find_cases
+from OpenVocabCTLib.errors import InputError
+from OpenVocabCTLib.output.formats import LABEL_MAP_SUFFIXES, SEG_NRRD
+from OpenVocabCTLib.output.segmentation import Overlap
+
+FORMATS = (SEG_NRRD, *LABEL_MAP_SUFFIXES)
+JOB_FILES = (".csv", ".jsonl")
+_FIELDS = frozenset({"input", "output", "prompts", "threshold"})
+_EXAMPLE = 'each needs an "input", and may have "prompts" (in .csv with ; between them), "output" and "threshold"'
+
+
+@dataclass(frozen=True)
+class Job:
+    """One CT and what is asked of it.
+
+    Attributes:
+        case: the CT, its name in reports, and the file to write.
+        prompts: texts, one segment each.
+        threshold: voxel probability that counts as inside; None is the model's own.
+    """
+
+    case: Case
+    prompts: tuple[str, ...]
+    threshold: float | None = None
+
+    def settings(self, model: str, overlap: Overlap) -> str:
+        """Return a short text that changes with everything that the result depends on.
+
+        Args:
+            model: identifies the weights.
+            overlap: who gets a voxel of a label map that two segments claim.
+        """
+        facts = [self.prompts, self.threshold, self.case.output.name, model, overlap, self.case.fingerprint()]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def jobs_for(
+    inputs: Iterable[Path], output: Path, suffix: str, prompts: Sequence[str], threshold: float | None = None
+) -> tuple[Job, ...]:
+    """Ask the same of every CT under files and folders, see `find_cases`.
+
+    Raises:
+        InputError: there is no CT or no prompt, or two results would be written to the same file.
+    """
+    return tuple(Job(case, _checked(prompts, case.name), threshold) for case in find_cases(inputs, output, suffix))
+
+
+def read_jobs(
+    path: Path, output: Path, suffix: str, prompts: Sequence[str] = (), threshold: float | None = None
+) -> tuple[Job, ...]:
+    """Read a job file, one CT a row (.csv) or a line (.jsonl).
+
+    Args:
+        path: the file; relative inputs in it are relative to its folder.
+        output: folder of the results; outputs in the file are relative to it and stay in it.
+        suffix: of results whose name the file does not give.
+        prompts: for rows without prompts of their own.
+        threshold: for rows without one.
+
+    Raises:
+        InputError: the file cannot be read, or a row makes no sense.
+    """
+    jobs = [
+        _job(row, f"{path.name}, {where}", path.parent, output, suffix, prompts, threshold)
+        for where, row in _rows(path)
+    ]
+    if not jobs:
+        raise InputError(f"{path.name} has no job", _EXAMPLE)
+    return tuple(jobs)
+
+
+def check_distinct(jobs: Iterable[Job]) -> None:
+    """Refuse two jobs with the same result.
+
+    Raises:
+        InputError: there are some.
+    """
+    twice = [path for path, count in Counter(job.case.output for job in jobs).items() if count > 1]
+    if twice:
+        raise InputError(f"two jobs would both be written to {twice[0].name}", "give each an output of its own")
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    if path.suffix.lower() not in JOB_FILES:
+        raise InputError(f"{path.name} is no job file", f"give one that ends with {' or '.join(JOB_FILES)}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be read ({error.strerror})", "check the path") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path.name} is not in UTF-8", "save it in UTF-8") from error
+    if path.suffix.lower() == ".csv":
+        for number, row in enumerate(csv.DictReader(text.splitlines()), start=2):
+            fields = {str(key).strip(): (value or "").strip() for key, value in row.items() if key is not None}
+            if None in row:
+                raise InputError(f"{path.name}, row {number} has more fields than columns", "quote fields with commas")
+            prompts = [prompt.strip() for prompt in fields.get("prompts", "").split(";") if prompt.strip()]
+            yield f"row {number}", {key: value for key, value in fields.items() if value} | {"prompts": prompts}
+        return
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{path.name}, line {number} is not JSON", _EXAMPLE) from error
+        if not isinstance(row, dict):
+            raise InputError(f"{path.name}, line {number} is no object", _EXAMPLE)
+        yield f"line {number}", row
+
+
+def _job(
+    row: dict[str, Any],
+    where: str,
+    folder: Path,
+    output: Path,
+    suffix: str,
+    prompts: Sequence[str],
+    threshold: float | None,
+) -> Job:
+    unknown = sorted(row.keys() - _FIELDS)
+    if unknown:
+        raise InputError(f"{where} has an unknown field {unknown[0]!r}", _EXAMPLE)
+    source = row.get("input")
+    if not isinstance(source, str) or not source:
+        raise InputError(f"{where} names no input", _EXAMPLE)
+    (found,) = find_cases([folder / source], output, suffix)[:1]
+    target = found.output if row.get("output") in (None, "") else _inside(output, row["output"], where)
+    own = row.get("prompts") or prompts
+    return Job(
+        Case(found.source, source, target),
+        _checked([own] if isinstance(own, str) else own, where),
+        threshold if row.get("threshold") in (None, "") else _threshold(row["threshold"], where),
+    )
+
+
+def _inside(output: Path, name: object, where: str) -> Path:
+    """Return a path in the output folder; what leads out of it is refused."""
+    if not isinstance(name, str) or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise InputError(f"{where} has an output outside of the output folder", "give a path within it")
+    if not name.lower().endswith(FORMATS):
+        raise InputError(f"{where} has an output of unknown format", f"end it with {', '.join(FORMATS)}")
+    return output / name
+
+
+def _checked(prompts: Any, where: str) -> tuple[str, ...]:
+    texts = tuple(prompts) if isinstance(prompts, list | tuple) else ()
+    if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise InputError(f"{where} asks for nothing", 'name a structure, for example "left kidney"')
+    return texts
+
+
+def _threshold(value: object, where: str) -> float:
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = math.nan
+    if not 0.0 < number < 1.0:
+        raise InputError(f"{where} has a threshold that is no probability", "give a number between 0 and 1")
+    return number

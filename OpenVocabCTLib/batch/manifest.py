@@ -1,0 +1,122 @@
+"""What a batch has done so far: one line a CT, written as soon as it is finished, which no crash takes back."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from OpenVocabCTLib.output.atomic import os_error
+
+FILE_NAME = "manifest.jsonl"
+
+
+@dataclass(frozen=True)
+class Record:
+    """How one CT ended.
+
+    Attributes:
+        case: its name.
+        output: the file of its result, relative to the folder of the batch; by it the record is found again.
+        settings: what the result depends on, see `Job.settings`.
+        segments: one answer per prompt, as ``openvocabct segment --json`` gives them.
+        notes: what the user should know.
+        error: what went wrong, "" where nothing did.
+        exit_code: of the error, 0 where there is none.
+        seconds: time by stage.
+        attempts: how often it was tried.
+    """
+
+    case: str
+    output: str
+    settings: str
+    segments: tuple[dict[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+    error: str = ""
+    exit_code: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    attempts: int = 1
+
+    @property
+    def done(self) -> bool:
+        """Whether there is a result."""
+        return not self.error
+
+
+class Manifest:
+    """The file with the records of a batch; the last record of a result counts.
+
+    Args:
+        path: the file; lines that cannot be read, as a power cut leaves them, are passed over.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._records: dict[str, Record] = {}
+
+    def load(self) -> None:
+        """Read what earlier runs have done."""
+        try:
+            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise os_error(error, self.path) from error
+        for line in lines:
+            record = _parsed(line)
+            if record is not None:
+                self._records[record.output] = record
+
+    def start_anew(self) -> None:
+        """Forget what earlier runs have done; their results stay until they are replaced."""
+        self._records.clear()
+        self._write("w", "")
+
+    def add(self, record: Record) -> None:
+        """Note one CT; when this returns, it is on the disk.
+
+        Raises:
+            InputError, ResourceError: the file cannot be written.
+        """
+        self._records[record.output] = record
+        self._write("a", json.dumps(asdict(record), allow_nan=False) + "\n")
+
+    def finished(self, output: str, settings: str) -> bool:
+        """Whether a result was made with the same settings."""
+        record = self._records.get(output)
+        return record is not None and record.done and record.settings == settings
+
+    def records(self, outputs: Iterable[str]) -> tuple[Record, ...]:
+        """Return the records of some results, in this order; what has none is left out."""
+        return tuple(self._records[output] for output in outputs if output in self._records)
+
+    def _write(self, mode: str, text: str) -> None:
+        try:
+            # After a line that was cut off, a new one begins.
+            cut = mode == "a" and not _ends_a_line(self.path)
+            with self.path.open(mode, encoding="utf-8") as stream:
+                stream.write("\n" * cut + text)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise os_error(error, self.path) from error
+
+
+def _ends_a_line(path: Path) -> bool:
+    if not path.is_file() or path.stat().st_size == 0:
+        return True
+    with path.open("rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read(1) == b"\n"
+
+
+def _parsed(line: str) -> Record | None:
+    try:
+        values = json.loads(line)
+        values["segments"], values["notes"] = tuple(values["segments"]), tuple(values["notes"])
+        return Record(**values)
+    except (ValueError, TypeError, KeyError):
+        return None

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from OpenVocabCTLib.batch.inputs import Case
+from OpenVocabCTLib.batch.jobs import Job, check_distinct, jobs_for, read_jobs
+from OpenVocabCTLib.errors import InputError
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_rows_of_a_table(tmp_path: Path) -> None:
+    table = write(
+        tmp_path / "jobs.csv",
+        'input,prompts,output,threshold\na.nii.gz,"left lung; spinal cord",x/one.nii.gz,0.4\nsub/b.nrrd,,,\n',
+    )
+    first, second = read_jobs(table, tmp_path / "out", ".seg.nrrd", ["bones"], 0.6)
+    assert (first.prompts, first.threshold) == (("left lung", "spinal cord"), 0.4)
+    assert (first.case.source, first.case.output) == (tmp_path / "a.nii.gz", tmp_path / "out/x/one.nii.gz")
+    assert (second.prompts, second.threshold) == (("bones",), 0.6)
+    assert second.case.output == tmp_path / "out/b.seg.nrrd"
+
+
+def test_lines_of_json(tmp_path: Path) -> None:
+    rows = [{"input": str(tmp_path / "a.mha"), "prompts": ["liver", "bones"]}, {"input": "b.nii", "prompts": "body"}]
+    lines = write(tmp_path / "jobs.jsonl", "\n\n".join(json.dumps(row) for row in rows))
+    first, second = read_jobs(lines, tmp_path / "out", ".nii.gz")
+    assert first.prompts == ("liver", "bones")
+    assert first.case.source == tmp_path / "a.mha"
+    assert second.prompts == ("body",)
+    assert second.case.output == tmp_path / "out/b.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("jobs.txt", "a.nii", "no job file"),
+        ("jobs.csv", "", "no job"),
+        ("jobs.csv", "input,prompt\na.nii,liver\n", "unknown field 'prompt'"),
+        ("jobs.csv", "input,prompts\n,liver\n", "row 2 names no input"),
+        ("jobs.csv", "input,prompts\na.nii,\n", "row 2 asks for nothing"),
+        ("jobs.csv", "input,prompts\na.nii,liver,bones\n", "more fields"),
+        ("jobs.csv", "input,prompts,threshold\na.nii,liver,2\n", "no probability"),
+        ("jobs.csv", "input,prompts,threshold\na.nii,liver,nan\n", "no probability"),
+        ("jobs.jsonl", "{", "line 1 is not JSON"),
+        ("jobs.jsonl", "[1]", "no object"),
+        ("jobs.jsonl", '{"input": 3, "prompts": "liver"}', "names no input"),
+        ("jobs.jsonl", '{"input": "a.nii", "prompts": [1]}', "asks for nothing"),
+        ("jobs.jsonl", '{"input": "a.nii", "prompts": "liver", "output": "../a.nii.gz"}', "outside"),
+        ("jobs.jsonl", '{"input": "a.nii", "prompts": "liver", "output": "/tmp/a.nii.gz"}', "outside"),
+        ("jobs.jsonl", '{"input": "a.nii", "prompts": "liver", "output": "a.png"}', "unknown format"),
+    ],
+)
+def test_bad_job_files_are_refused(name: str, text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=said):
+        read_jobs(write(tmp_path / name, text), tmp_path / "out", ".seg.nrrd")
+
+
+def test_no_file_and_no_text(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        read_jobs(tmp_path / "jobs.csv", tmp_path, ".nrrd")
+    (tmp_path / "jobs.csv").write_bytes(b"input,prompts\n\xff\xfe,liver\n")
+    with pytest.raises(InputError, match="UTF-8"):
+        read_jobs(tmp_path / "jobs.csv", tmp_path, ".nrrd")
+
+
+def test_two_results_in_one_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.nii").touch()
+    jobs = jobs_for([tmp_path / "a.nii"], tmp_path / "out", ".nrrd", ["liver"])
+    check_distinct(jobs)
+    with pytest.raises(InputError, match=r"written to a\.nrrd"):
+        check_distinct([*jobs, *jobs])
+
+
+def test_settings_change_with_everything_that_the_result_depends_on(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.nii", "1")
+    job = Job(Case(source, "a", tmp_path / "a.nrrd"), ("liver",), None)
+    settings = job.settings("weights", "error")
+    assert settings == Job(Case(source, "a", tmp_path / "a.nrrd"), ("liver",), None).settings("weights", "error")
+    others = [
+        Job(job.case, ("bones",), None).settings("weights", "error"),
+        Job(job.case, ("liver",), 0.5).settings("weights", "error"),
+        job.settings("other weights", "error"),
+        job.settings("weights", "first"),
+    ]
+    write(source, "changed")
+    assert len({settings, *others, job.settings("weights", "error")}) == 6

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from OpenVocabCTLib.batch.manifest import Manifest, Record
+from OpenVocabCTLib.errors import InputError
+
+
+def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+    manifest = Manifest(tmp_path / "manifest.jsonl")
+    done = Record("a", "a.nrrd", "s", ({"prompt": "liver", "found": True},), ("a note",), seconds={"read": 0.5})
+    failed = Record("b", "b.nrrd", "s", error="no CT: give one", exit_code=2, attempts=3)
+    manifest.add(done)
+    manifest.add(failed)
+    again = Manifest(tmp_path / "manifest.jsonl")
+    again.load()
+    assert again.records(["b.nrrd", "missing", "a.nrrd"]) == (failed, done)
+    assert again.finished("a.nrrd", "s")
+    assert not again.finished("a.nrrd", "other")
+    assert not again.finished("b.nrrd", "s")
+    assert not again.finished("missing", "s")
+
+
+@pytest.mark.parametrize("rest", [b'{"case": "b", "outp', b"\x00\x00\x00", b"[]\n", b'{"case": 1}\n', b"\xff\n"])
+def test_what_a_power_cut_left_costs_one_record_at_most(tmp_path: Path, rest: bytes) -> None:
+    manifest = Manifest(tmp_path / "manifest.jsonl")
+    manifest.add(Record("a", "a.nrrd", "s"))
+    with manifest.path.open("ab") as stream:
+        stream.write(rest)
+    after = Manifest(manifest.path)
+    after.load()
+    after.add(Record("c", "c.nrrd", "s"))
+    again = Manifest(manifest.path)
+    again.load()
+    assert [record.case for record in again.records(["a.nrrd", "b.nrrd", "c.nrrd"])] == ["a", "c"]
+
+
+def test_start_anew_and_no_file(tmp_path: Path) -> None:
+    manifest = Manifest(tmp_path / "manifest.jsonl")
+    manifest.load()
+    manifest.add(Record("a", "a.nrrd", "s"))
+    manifest.start_anew()
+    assert manifest.records(["a.nrrd"]) == ()
+    assert manifest.path.read_text() == ""
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"manifest\.jsonl cannot be written"):
+        Manifest(tmp_path / "missing" / "manifest.jsonl").add(Record("a", "a.nrrd", "s"))
