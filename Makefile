@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 help:
 	@echo "make demo   segment the sample chest CT; writes openvocabct-demo/"
 	@echo "make test   run the tests"
-	@echo "make bench  run the benchmarks"
+	@echo "make bench  run the benchmarks; writes Testing/benchmarks/RESULTS.md"
 	@echo "make lint   ruff (rules and format) and mypy"
 	@echo "make clean  remove what the programs and tools wrote, and .venv"
 
@@ -21,7 +21,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest
 
 bench: $(STAMP)
-	@for script in Testing/benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	$(BIN)/python -m Testing.benchmarks.run
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

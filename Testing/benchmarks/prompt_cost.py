@@ -1,6 +1,6 @@
 """What a second prompt costs, against the first answer on the same CT.
 
-Usage: python Testing/benchmarks/prompt_cost.py [CT ...] [--json FILE]
+Usage: python -m Testing.benchmarks.prompt_cost [CT|KxJxI ...] [--json FILE]
 
 Without a CT, the sample CT of the demo is used.  The first answer is reading, image pass and one prompt; the model is
 loaded and the text encoder is not needed, as in a session that has already answered something.
@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import statistics
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from typing import Any
 from OpenVocabCTLib import CTVolume, Segmenter
 from OpenVocabCTLib.commands.sample import Sample
 from OpenVocabCTLib.inference.embedding import EmbeddingCache
+from Testing.benchmarks.phantom_ct import ct_file
 
 FIRST, SECOND = "left lung", ("right lung", "spinal cord", "bones", "adipose tissue", "body")
+NUMBERS = (1, 2, 10, 100)
 REACH_SECOND, REACH_HUNDRED = 0.02, 1.3
 
 
@@ -40,10 +43,12 @@ def measure(path: Path, segmenter: Segmenter) -> dict[str, Any]:
     questions = segmenter.questions
     trained = (concept for concept in questions.vocabulary if concept.id in questions.trained)
     concepts = [concept.name for concept in trained if questions.is_answered(concept)]
-    hundred = (concepts * (100 // len(concepts) + 1))[:100]
-    began = time.perf_counter()
-    study.segment(hundred)
-    all_hundred = time.perf_counter() - began
+    many = {}
+    for number in NUMBERS:
+        texts = (concepts * (number // len(concepts) + 1))[:number]
+        began = time.perf_counter()
+        study.segment(texts)
+        many[number] = time.perf_counter() - began
     return {
         "ct": path.name,
         "voxels": list(study.volume.geometry.shape),
@@ -53,19 +58,22 @@ def measure(path: Path, segmenter: Segmenter) -> dict[str, Any]:
         "second_prompt_s": dict(zip(SECOND, seconds, strict=True)),
         "second_to_first_median": statistics.median(seconds) / first,
         "second_to_first_max": max(seconds) / first,
-        "hundred_to_one": (first - study.segment([FIRST]).segments[0].seconds + all_hundred) / first,
+        "prompts_s": many,
+        "hundred_to_one": (first - study.segment([FIRST]).segments[0].seconds + many[100]) / first,
     }
 
 
 def main() -> None:
     """Print one line a CT; write JSON when asked."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("ct", nargs="*", type=Path)
+    parser.add_argument("ct", nargs="*")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     segmenter = Segmenter.from_pretrained()
-    Segmenter.encode(segmenter, CTVolume.read(Sample.find().ct)).segment([FIRST])  # warm up
-    rows = [measure(path, segmenter) for path in options.ct or [Sample.find().ct]]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [ct_file(source, Path(folder)) for source in options.ct or [str(Sample.find().ct)]]
+        segmenter.encode(CTVolume.read(paths[0])).segment([FIRST])  # warm up
+        rows = [measure(path, segmenter) for path in paths]
     report = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "results": rows}
     for row in rows:
         print(

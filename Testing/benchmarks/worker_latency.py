@@ -1,6 +1,6 @@
 """From starting the worker to the first answer on a CT, and what further prompts cost through HTTP.
 
-Usage: python Testing/benchmarks/worker_latency.py [CT] [--device cpu] [--json FILE]
+Usage: python -m Testing.benchmarks.worker_latency [CT|KxJxI] [--device cpu] [--json FILE]
 
 Without a CT, the sample CT of the demo is used; reading it is not counted, because 3D Slicer has it in memory.
 """
@@ -24,6 +24,7 @@ from OpenVocabCTLib.worker.process import WorkerProcess
 from OpenVocabCTLib.worker.protocol import PromptRequest, VolumeHeader
 from OpenVocabCTLib.worker.session import Session
 from OpenVocabCTLib.worker.steps import Progress, run
+from Testing.benchmarks.phantom_ct import ct_file
 
 FIRST, FURTHER = "left lung", ("right lung", "spinal cord", "bones", "adipose tissue", "body")
 REACH_FIRST_SECONDS, REACH_FURTHER_SECONDS = 10.0, 0.3
@@ -71,12 +72,13 @@ def measure(path: Path, device: str, folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Print one line; write JSON when asked."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("ct", nargs="?", type=Path)
+    parser.add_argument("ct", nargs="?")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        result = measure(options.ct or Sample.find().ct, options.device, Path(folder))
+        path = ct_file(options.ct or str(Sample.find().ct), Path(folder))
+        result = measure(path, options.device, Path(folder))
     report = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), **result}
     further = result["further_s"].values()
     print(
