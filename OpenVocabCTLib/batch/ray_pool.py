@@ -93,7 +93,7 @@ class RayPool:
         resources = self._ray.cluster_resources()
         cpus, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
         self.size = min(workers or gpus or max(1, cpus // _CPUS_PER_WORKER), max(1, cpus))
-        needs = {"num_cpus": max(1, min(cpus // self.size, _CPUS_PER_WORKER))}
+        needs: dict[str, float] = {"num_cpus": max(1, min(cpus // self.size, _CPUS_PER_WORKER))}
         if gpus:
             needs = {"num_cpus": 1, "num_gpus": min(1.0, gpus / self.size)}
         self._actor = self._ray.remote(CaseWorker).options(

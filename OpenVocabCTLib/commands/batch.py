@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -119,7 +119,7 @@ def _records(
     device: str,
     ray: str | None,
     workers: int | None,
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     make_segmenter = partial(_make_segmenter, services, model, device)
     if ray is None:
         from OpenVocabCTLib.batch.pipeline import run_here

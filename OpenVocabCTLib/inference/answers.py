@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from OpenVocabCTLib.inference.embedding import VoxelEmbedding
-from OpenVocabCTLib.inference.grid import Region, native_box, to_native
+from OpenVocabCTLib.inference.grid import Region, native_blocks, native_box
 from OpenVocabCTLib.models.heads import Queries, presence_logits
 from OpenVocabCTLib.output.masks import CroppedMask, bounding_box
 
@@ -82,10 +82,8 @@ def settle(logits: Tensor, rival: Tensor | None, threshold_logit: float, presenc
         return Answer(logits, box, presence)
     region = logits[box]
     inside = (region > threshold_logit).numpy()
-    from scipy import ndimage  # takes as long to import as a prompt to answer
-
-    pieces, count = ndimage.label(inside)
-    if count > 1:
+    pieces = _pieces(inside)
+    if pieces.max() > 1:
         sizes = np.bincount(pieces.ravel())
         sizes[0] = 0
         dropped = (sizes < _ISLAND_FRACTION * sizes.max())[pieces] & inside
@@ -93,6 +91,16 @@ def settle(logits: Tensor, rival: Tensor | None, threshold_logit: float, presenc
         logits[box] = torch.where(torch.from_numpy(dropped), torch.tensor(_FAR_BELOW), region)
         box = bounding_box((logits > threshold_logit).numpy())
     return Answer(logits, box, presence)
+
+
+def _pieces(inside: np.ndarray) -> np.ndarray:
+    """Number the pieces of a bool (s, a, r) mask from 1 on; voxels that share a face belong together.
+
+    By SimpleITK, because importing ``scipy.ndimage`` takes half a second, as long as several answers.
+    """
+    import SimpleITK as sitk
+
+    return sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(inside.view(np.uint8))))
 
 
 def native_mask(answer: Answer, embedding: VoxelEmbedding, threshold_logit: float) -> CroppedMask:
@@ -103,9 +111,11 @@ def native_mask(answer: Answer, embedding: VoxelEmbedding, threshold_logit: floa
     offset = tuple(first + start for first, start in zip(embedding.offset, low, strict=True))
     s, a, r = (slice(start + p.start, start + p.stop) for start, p in zip(embedding.offset, answer.box, strict=True))
     box = native_box(embedding.grid, (s, a, r))
-    values = to_native(part, offset, embedding.grid, box)
+    mask = np.empty([side.stop - side.start for side in box], bool)
+    for slices, values in native_blocks(part, offset, embedding.grid, box):
+        mask[slices] = (values > threshold_logit).numpy()
     start = (box[0].start, box[1].start, box[2].start)
-    return CroppedMask.from_box((values > threshold_logit).numpy(), start, embedding.grid.native.shape)
+    return CroppedMask.from_box(mask, start, embedding.grid.native.shape)
 
 
 def union(masks: Sequence[CroppedMask]) -> CroppedMask:

@@ -7,7 +7,7 @@ towards the patient's right.  Left is therefore always on the low side of the la
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from OpenVocabCTLib.models.config import voxel_size
 
 AIR_HU = -1024.0
 MAX_HU = 3071.0
+_BLOCK_SLICES = 16
 T = TypeVar("T")
 Region = tuple[slice, slice, slice]
 
@@ -214,32 +215,61 @@ def to_native(values: Tensor, offset: Sequence[int], grid: WorkingGrid, box: Reg
     Returns:
         float32 of the box's shape.
     """
+    result = torch.empty([part.stop - part.start for part in box])
+    for slices, block in native_blocks(values, offset, grid, box):
+        result[slices] = block
+    return result
+
+
+def native_blocks(
+    values: Tensor, offset: Sequence[int], grid: WorkingGrid, box: Region
+) -> Iterator[tuple[slice, Tensor]]:
+    """Do `to_native` a few slices at a time, for those who do not need the whole box in memory.
+
+    Yields:
+        Slices, counted from the box's first, and their values.
+    """
+    depth = box[0].stop - box[0].start
+    ends = [(start, min(start + _BLOCK_SLICES, depth)) for start in range(0, depth, _BLOCK_SLICES)]
     if grid.separable:
-        return _separable_to_native(values, offset, grid, box)
+        native, (to_k, to_j, to_i) = _along_native_axes(values.float(), offset, grid, box)
+        flat = native.reshape(native.shape[0], -1)
+        for start, stop in ends:
+            planes = (to_k[start:stop] @ flat).reshape(stop - start, native.shape[1], native.shape[2])
+            yield slice(start, stop), (to_j @ planes) @ to_i.T
+        return
     affine = grid.native_to_working.copy()
     affine[:3, 3] -= np.asarray(offset)
-    return _sample(values, affine, box, "border")
+    for start, stop in ends:
+        window = (slice(box[0].start + start, box[0].start + stop), box[1], box[2])
+        yield slice(start, stop), _sample(values, affine, window, "border")
 
 
-def _separable_to_native(values: Tensor, offset: Sequence[int], grid: WorkingGrid, box: Region) -> Tensor:
-    result = values.float()
-    source_axis = []
+def _along_native_axes(
+    values: Tensor, offset: Sequence[int], grid: WorkingGrid, box: Region
+) -> tuple[Tensor, list[Tensor]]:
+    """The values with their axes in the order K, J, I, and for each axis the matrix that interpolates along it."""
+    working_axis, matrices = [0, 0, 0], [torch.empty(0)] * 3
     for axis in range(3):
         source = int(np.argmax(np.abs(grid.native_to_working[axis, :3])))
-        source_axis.append(source)
         scale, shift = grid.native_to_working[axis, source], grid.native_to_working[axis, 3] - offset[axis]
         position = torch.arange(box[source].start, box[source].stop, dtype=torch.float64) * scale + shift
-        result = _lerp(result, axis, position)
-    # Working axis ``a`` now runs over native axis ``source_axis[a]``.
-    return result.permute([source_axis.index(native) for native in range(3)])
+        working_axis[source] = axis
+        matrices[source] = _interpolation(position, values.shape[axis])
+    return values.permute(working_axis).contiguous(), matrices
 
 
-def _lerp(values: Tensor, axis: int, position: Tensor) -> Tensor:
-    """Linear interpolation along one axis at float positions, the border's value continuing outside."""
-    last = values.shape[axis] - 1
-    position = position.clamp(0, last)
-    low = position.floor().long().clamp(max=max(last - 1, 0))
-    high = (low + 1).clamp(max=last)
-    weight = (position - low).to(values.dtype)
-    weight = weight.reshape([-1 if dim == axis else 1 for dim in range(3)])
-    return torch.lerp(values.index_select(axis, low), values.index_select(axis, high), weight)
+def _interpolation(position: Tensor, count: int) -> Tensor:
+    """(positions, count) float32 weights of linear interpolation, the border's value continuing outside.
+
+    A product with this matrix, nearly all zeros, takes a tenth of the time of picking neighbours voxel by voxel.
+    """
+    position = position.clamp(0, count - 1)
+    low = position.floor().long().clamp(max=max(count - 2, 0))
+    high = (low + 1).clamp(max=count - 1)
+    weight = (position - low).float()
+    rows = torch.arange(len(position))
+    matrix = torch.zeros(len(position), count)
+    matrix[rows, low] = 1.0 - weight
+    matrix[rows, high] += weight
+    return matrix

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from OpenVocabCTLib.inference.embedding import VoxelEmbedding
 from OpenVocabCTLib.inference.grid import AIR_HU, Region, to_working, whole, working_grid
 from OpenVocabCTLib.inference.midline import leftness, midline
 from OpenVocabCTLib.inference.tiling import Index3, blending_weight, smaller_tile, tile_regions, tile_size
-from OpenVocabCTLib.inference.towers import ImageTower
+from OpenVocabCTLib.inference.towers import ImageTower, PairingTower, TileFeatures
 from OpenVocabCTLib.memory import is_out_of_memory
 from OpenVocabCTLib.models.config import PreprocessingConfig
 from OpenVocabCTLib.volume import CTVolume
@@ -77,18 +77,30 @@ def encode_tiles(
     weight = blending_weight(tile)
     total, weights = torch.zeros(tower.channels, *padded), torch.zeros(padded)
     tokens: list[Tensor] = []
-    for done, region in enumerate(regions):
-        if progress is not None and not progress(done, len(regions)):
+    for group in _groups(regions, tower):
+        if progress is not None and not progress(len(tokens), len(regions)):
             raise Cancelled("stopped", "nothing was written")
-        features = tower(volume[region], sides[region])
-        tokens.append(features.presence)
-        total[(slice(None), *region)].addcmul_(features.embedding, weight)
-        weights[region] += weight
+        for region, features in zip(group, _encoded([(volume[one], sides[one]) for one in group], tower), strict=True):
+            tokens.append(features.presence)
+            total[(slice(None), *region)].addcmul_(features.embedding, weight)
+            weights[region] += weight
     if progress is not None and not progress(len(regions), len(regions)):
         raise Cancelled("stopped", "nothing was written")
     total /= weights
     starts = torch.tensor([[part.start for part in region] for region in regions])
     return total[(slice(None), *whole(hu.shape))], torch.stack(tokens), starts
+
+
+def _groups(regions: Sequence[Region], tower: ImageTower) -> list[Sequence[Region]]:
+    """Pairs of tiles where the tower is quicker with two; what is left over has the whole machine for itself."""
+    size = 2 if isinstance(tower, PairingTower) and tower.pairs else 1
+    return [regions[start : start + size] for start in range(0, len(regions), size)]
+
+
+def _encoded(tiles: Sequence[tuple[Tensor, Tensor]], tower: ImageTower) -> Sequence[TileFeatures]:
+    if len(tiles) == 2 and isinstance(tower, PairingTower):
+        return tower.pair(tiles)
+    return [tower(*tile) for tile in tiles]
 
 
 def encode_within_memory(

@@ -67,6 +67,8 @@ class Preparation:
             graph = GraphCache(cache_folder() / "networks", self._weights, openvino.__version__).read(core)
             if graph is not None:
                 self._network = OpenVinoNetwork(core, graph, "f32")
+                if self._network.threads > 1:
+                    self._network.prepare_pairs()
         except (ImportError, RuntimeError) as error:
             _log.debug("the network was not prepared (%s)", error)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Backend = Literal["auto", "torch", "openvino"]
 
+_LARGE_NETWORK = 50_000_000  # parameters
 _OPENVINO_NAMES: dict[torch.dtype, OpenVinoPrecision] = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
 _log = logging.getLogger(__name__)
@@ -50,6 +52,20 @@ class ImageTower(Protocol):
 
     def __call__(self, hu: Tensor, leftness: Tensor) -> TileFeatures:
         """Encode a tile: (D, H, W) in HU, and (D, H, W) place left or right of the middle, both on the CPU."""
+
+
+@runtime_checkable
+class PairingTower(ImageTower, Protocol):
+    """An image tower that may be quicker with two tiles than with one after the other.
+
+    Attributes:
+        pairs: whether it is.
+    """
+
+    pairs: bool
+
+    def pair(self, tiles: Sequence[tuple[Tensor, Tensor]]) -> list[TileFeatures]:
+        """Encode two tiles of one shape, each as for ``__call__``."""
 
 
 class TorchTower:
@@ -101,11 +117,18 @@ class OpenVinoTower:
             graph = _kept_graph(model, weights, core, openvino.__version__) if weights else _convert(model)
             prepared = OpenVinoNetwork(core, graph, *wanted)
         self._network = prepared
+        # Compiled twice, which the weights of a large network are too large for.
+        self.pairs = prepared.threads > 1 and sum(one.numel() for one in model.parameters()) < _LARGE_NETWORK
 
     def __call__(self, hu: Tensor, leftness: Tensor) -> TileFeatures:
         """See ``ImageTower``."""
         embedding, presence = self._network(hu.numpy(), leftness.numpy())
         return TileFeatures(torch.from_numpy(embedding), torch.from_numpy(presence))
+
+    def pair(self, tiles: Sequence[tuple[Tensor, Tensor]]) -> list[TileFeatures]:
+        """See ``PairingTower``."""
+        results = self._network.pair([(hu.numpy(), leftness.numpy()) for hu, leftness in tiles])
+        return [TileFeatures(*(torch.from_numpy(part) for part in result)) for result in results]
 
 
 def choose_tower(

@@ -90,7 +90,7 @@ class ModelKeeper:
 
 def warm_up() -> None:
     """Build what only the first answer needs, which takes longer than the answer; an image pass runs outside Python."""
-    import scipy.ndimage  # noqa: F401
+    import SimpleITK  # noqa: F401
 
     from OpenVocabCTLib.prompts import Vocabulary
     from OpenVocabCTLib.prompts.matching import phrase_index

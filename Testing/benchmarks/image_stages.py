@@ -98,16 +98,20 @@ class _TimedTower:
         self._tower, self._stages = tower, stages
         self.channels, self.stride, self.name = tower.channels, tower.stride, tower.name
 
+        self.pairs = getattr(tower, "pairs", False)
+
     def __call__(self, hu: Any, leftness: Any) -> Any:
         with self._stages("tiles"):
             return self._tower(hu, leftness)
 
+    def pair(self, tiles: Any) -> Any:
+        with self._stages("tiles"):
+            return self._tower.pair(tiles)
+
 
 def _answer(segmenter: Any, embedding: Any, stages: Stages) -> None:
     """Answer one prompt in steps: what a known one costs when everything is loaded."""
-    from OpenVocabCTLib.inference.answers import settle, study_logits
-    from OpenVocabCTLib.inference.grid import native_box, to_native
-    from OpenVocabCTLib.output.masks import CroppedMask
+    from OpenVocabCTLib.inference.answers import native_mask, settle, study_logits
     from OpenVocabCTLib.prompts import PromptSet
 
     with stages("read the prompt, first time"):
@@ -122,15 +126,8 @@ def _answer(segmenter: Any, embedding: Any, stages: Stages) -> None:
         answer = settle(logits, None, cut, 1.0)
     if not answer.positive:
         return
-    with stages("upsample"):
-        start = [first + side.start for first, side in zip(embedding.offset, answer.box, strict=True)]
-        stop = [first + side.stop for first, side in zip(embedding.offset, answer.box, strict=True)]
-        k, j, i = (slice(a, b) for a, b in zip(start, stop, strict=True))
-        box = native_box(embedding.grid, (k, j, i))
-        values = to_native(logits, embedding.offset, embedding.grid, box)
-    with stages("native mask"):
-        begin = (box[0].start, box[1].start, box[2].start)
-        CroppedMask.from_box((values > cut).numpy(), begin, embedding.grid.native.shape)
+    with stages("upsample to the native mask"):
+        native_mask(answer, embedding, cut)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from OpenVocabCTLib.output.atomic import replacing
 LARGE = [600, 512, 512]
 STAGES = (
     *("import", "load model", "read", "hash", "orient and resample", "crop", "tiles", "blend", "query", "head"),
-    *("threshold", "upsample", "native mask", "all prompts, first time", "write"),
+    *("threshold", "upsample to the native mask", "all prompts, first time", "write"),
 )
 
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from OpenVocabCTLib.errors import InputError, ResourceError
-from OpenVocabCTLib.inference.answers import settle, union
+from OpenVocabCTLib.inference.answers import _pieces, settle, union
 from OpenVocabCTLib.inference.devices import choose_compute, memory_errors
 from OpenVocabCTLib.output.masks import CroppedMask
 
@@ -27,6 +28,16 @@ def test_islands_are_dropped_and_the_box_is_tight() -> None:
     assert answer.positive
     assert answer.box == BIG
     assert not (answer.logits[SPECK] > 0).any()
+
+
+def test_pieces_are_those_of_another_implementation() -> None:
+    generator = np.random.default_rng(0)
+    for share in (0.1, 0.3, 0.6):
+        inside = generator.random((9, 11, 13)) < share
+        ours, (theirs, count) = _pieces(inside), ndimage.label(inside)
+        assert ours.max() == count
+        assert np.array_equal(ours > 0, inside)
+        assert len(set(zip(ours.ravel().tolist(), theirs.ravel().tolist(), strict=True))) == count + 1
 
 
 def test_a_second_large_piece_stays() -> None:

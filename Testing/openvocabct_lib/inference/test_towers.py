@@ -11,7 +11,8 @@ import torch
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.inference import towers
 from OpenVocabCTLib.inference.devices import Compute
-from OpenVocabCTLib.inference.towers import OpenVinoTower, TorchTower, choose_tower
+from OpenVocabCTLib.inference.image_pass import encode_tiles
+from OpenVocabCTLib.inference.towers import OpenVinoTower, TileFeatures, TorchTower, choose_tower
 from OpenVocabCTLib.models.config import ArchitectureConfig, PreprocessingConfig
 from OpenVocabCTLib.models.openvocab import OpenVocabCT
 from Testing.openvocabct_lib.inference.phantoms import oblique_geometry, volume_on
@@ -64,6 +65,49 @@ def test_a_result_is_not_overwritten_by_the_next_tile(compiled: OpenVinoTower) -
     compiled(hu + 300, -left)
     assert torch.equal(first.embedding, kept[0])
     assert torch.equal(first.presence, kept[1])
+
+
+def test_a_pair_gives_what_one_after_the_other_gives(compiled: OpenVinoTower) -> None:
+    hu, left = tile((32, 64, 64))
+    tiles = [(hu, left), (hu + 300, -left)]
+    for one, (expected_hu, expected_left) in zip(compiled.pair(tiles), tiles, strict=True):
+        expected = compiled(expected_hu, expected_left)
+        assert (one.embedding - expected.embedding).abs().max() <= 1e-3 * expected.embedding.abs().max()
+        torch.testing.assert_close(one.presence, expected.presence, rtol=1e-3, atol=1e-4)
+        assert torch.equal(one.embedding[-1], expected_left)
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+@pytest.mark.parametrize("depth", [64, 90, 128])
+def test_a_scan_gets_all_of_its_tiles_one_by_one_or_in_pairs(depth: int, pairs: bool) -> None:
+    class Counting:
+        name, channels, stride = "counting", 2, 32
+
+        def __init__(self) -> None:
+            self.pairs, self.alone, self.together = pairs, 0, 0
+
+        def __call__(self, hu: torch.Tensor, leftness: torch.Tensor) -> TileFeatures:
+            self.alone += 1
+            return TileFeatures(torch.stack((hu, leftness)), hu.flatten()[:1])
+
+        def pair(self, tiles: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[TileFeatures]:
+            self.together += 1
+            self.alone -= 2
+            return [self(*one) for one in tiles]
+
+    hu, left = torch.rand(depth, 64, 64), torch.linspace(1, -1, 64)
+    tower, steps = Counting(), []
+    values, tokens, starts = encode_tiles(
+        hu, left, tower, (64, 64, 64), 0.5, lambda done, total: steps.append((done, total)) is None
+    )
+    torch.testing.assert_close(values[0], hu)
+    torch.testing.assert_close(values[1], left.expand(hu.shape))
+    count = {64: 1, 90: 2, 128: 3}[depth]
+    assert len(tokens) == len(starts) == count
+    assert (tower.together, tower.alone) == ((count // 2, count % 2) if pairs else (0, count))
+    assert steps[0] == (0, count)
+    assert steps[-1] == (count, count)
+    torch.testing.assert_close(tokens[:, 0], torch.stack([hu[int(start[0]), 0, 0] for start in starts]))
 
 
 def test_the_fastest_backend_is_chosen(model: OpenVocabCT) -> None:
