@@ -82,7 +82,7 @@ class RayPool:
         workers: how many; by default one per GPU, or one per four CPU cores where there is no GPU.
 
     Raises:
-        InputError: Ray is not installed, or no cluster answers at the address.
+        InputError: Ray is not installed, or no cluster answers at the address, or it wants another token.
     """
 
     def __init__(
@@ -145,9 +145,8 @@ class RayPool:
             _check_that_somebody_listens(address)
             self._ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-            raise InputError(
-                f"no Ray cluster answers at {address!r}", "check the address, or use --ray local"
-            ) from error
+            todo = "check the address and the cluster's token (RAY_AUTH_TOKEN), or use --ray local"
+            raise InputError(f"no Ray cluster answers at {address!r}", todo) from error
 
     def _hand_out(self, waiting: deque[_Attempt], running: dict[Any, _Attempt]) -> None:
         """Give waiting cases to workers that have room, a case that failed to another worker where there is one."""
