@@ -38,6 +38,12 @@ def names(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
+def test_help() -> None:
+    result = run("batch", "--help")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Usage: openvocabct batch")
+
+
 def test_every_ct_gets_what_segment_gives(cts: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = run("batch", cts, *PROMPTS, "-o", out)
