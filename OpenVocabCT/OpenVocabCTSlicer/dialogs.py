@@ -31,6 +31,24 @@ class Dialogs:
         box.exec_()
         return box.clickedButton() == install
 
+    def report(self, title: str, hint: str) -> str:
+        """Let the user paste a report; "" when they did not."""
+        box = qt.QDialog(self._parent)
+        box.windowTitle = title
+        box.setMinimumSize(520, 360)
+        layout = qt.QVBoxLayout(box)
+        label = qt.QLabel(hint)
+        label.wordWrap = True
+        text = qt.QPlainTextEdit()
+        text.objectName = "reportEdit"
+        text.tabChangesFocus = True
+        buttons = qt.QDialogButtonBox(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
+        for widget in (label, text, buttons):
+            layout.addWidget(widget)
+        buttons.connect("accepted()", box.accept)
+        buttons.connect("rejected()", box.reject)
+        return text.toPlainText() if box.exec_() else ""
+
     def folder(self, title: str) -> str:
         """Let the user choose a folder; "" when they did not."""
         return qt.QFileDialog.getExistingDirectory(self._parent, title) or ""

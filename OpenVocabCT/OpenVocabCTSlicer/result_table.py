@@ -108,7 +108,7 @@ class ResultTable:
         row = self._rows[index]
         name = self._widget.item(index, NAME)
         name.setText(("\N{CHECK MARK} " if row.found else "\N{BALLOT X} ") + row.name)
-        name.setToolTip(_("Prompt: {prompt}").format(prompt=row.prompt))
+        name.setToolTip(_tooltip(row))
         texts = _values(row) if row.found or row.prompt in self._sliders else (_reason(row), "", "")
         for column, text in zip((VOLUME, MEAN, PRESENCE), texts, strict=True):
             item = self._widget.item(index, column)
@@ -163,6 +163,11 @@ def _values(row: ResultRow) -> tuple[str, str, str]:
         return _DASH, _DASH, presence
     volume = f"{row.volume_ml:.1f}" if row.volume_ml < 100 else f"{row.volume_ml:.0f}"
     return volume, _DASH if row.mean_hu is None else f"{row.mean_hu:.0f}", presence
+
+
+def _tooltip(row: ResultRow) -> str:
+    prompt = _("Prompt: {prompt}").format(prompt=row.prompt)
+    return prompt + "\n" + _("Report: {sentence}").format(sentence=row.sentence) if row.sentence else prompt
 
 
 def _reason(row: ResultRow) -> str:
