@@ -14,7 +14,7 @@ DESCRIPTIONS = {
         "tube carrying food from the mouth to the stomach",
     ),
     "trachea": ("tube that takes air to the lungs", "the pipe carrying air into the lungs"),
-    "spinal_cord": ("nerve tissue inside the spinal canal", "the nerves within the spinal canal"),
+    "spinal_cord": ("nerve tissue inside the spinal canal", "nerves within the spinal canal"),
     "left_parotid_gland": ("left salivary gland before the ear", "the large salivary gland in front of my left ear"),
     "right_parotid_gland": ("right salivary gland before the ear", "salivary gland anterior to the right ear"),
     "larynx": ("larynx with the vocal cords", "the organ which holds the vocal cords"),
