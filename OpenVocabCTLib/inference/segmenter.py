@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from OpenVocabCTLib.errors import InputError, ModelError
-from OpenVocabCTLib.inference.answers import Answer, native_mask, settle, study_logits, study_presence
+from OpenVocabCTLib.inference.answers import Answer, native_mask, settle
 from OpenVocabCTLib.inference.composition import Formula, evaluate, half_of
 from OpenVocabCTLib.inference.coverage import landmarks, where_it_would_be
 from OpenVocabCTLib.inference.devices import Compute, Precision, choose_compute, memory_errors
 from OpenVocabCTLib.inference.embedding import EmbeddingCache, VoxelEmbedding
 from OpenVocabCTLib.inference.grid import to_native, whole
 from OpenVocabCTLib.inference.image_pass import Progress, encode_volume
+from OpenVocabCTLib.inference.judging import Judge, logit
 from OpenVocabCTLib.inference.questions import Part, Question, QuestionMaker, Wording
 from OpenVocabCTLib.inference.towers import Backend, ImageTower, TorchTower, choose_tower
 from OpenVocabCTLib.models import checkpoints
@@ -31,7 +29,6 @@ from OpenVocabCTLib.models.openvocab import OpenVocabCT
 from OpenVocabCTLib.output.algorithm import Algorithm
 from OpenVocabCTLib.output.masks import CroppedMask
 from OpenVocabCTLib.output.segmentation import Segment, Segmentation, unanswered
-from OpenVocabCTLib.prompts.concepts import Concept
 from OpenVocabCTLib.prompts.parsing import PromptSet
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 from OpenVocabCTLib.text.bank import EmbeddingBank
@@ -39,8 +36,6 @@ from OpenVocabCTLib.volume import CTVolume
 
 BANK_FILE = "text_bank.safetensors"
 _WORDINGS_AT_ONCE = 8
-_LANDMARKS_AT_ONCE = 4  # with the other sides of theirs as many wordings
-_LANDMARK_ML = 5.0
 
 
 class Segmenter:
@@ -184,12 +179,14 @@ class Study:
     Attributes:
         volume: the scan.
         embedding: its voxel embedding.
+        judge: says how sure it is that structures are in the scan.
         seconds: what the image pass took, when it was done.
     """
 
     def __init__(self, segmenter: Segmenter, volume: CTVolume, embedding: VoxelEmbedding) -> None:
         self.segmenter, self.volume, self.embedding = segmenter, volume, embedding
         self.seconds = embedding.seconds
+        self.judge = Judge(embedding, segmenter.questions, segmenter.config.presence, segmenter.queries)
 
     def segment(
         self, prompts: PromptSet | Iterable[str], threshold: float | Sequence[float | None] | None = None
@@ -267,17 +264,15 @@ class Study:
         wordings = _wordings(questions)
         if not wordings:
             return [[] for _ in questions]
-        queries = self.segmenter.queries(wordings)
         with memory_errors():
-            logits: dict[Wording, Tensor] = dict(zip(wordings, study_logits(self.embedding, queries), strict=True))
-            presence = dict(zip(wordings, study_presence(self.embedding, queries).tolist(), strict=True))
+            logits, heads = self.judge.logits(wordings)
             return [
                 [
                     settle(
                         logits[part.wording],
                         logits[part.rival] if part.rival else None,
-                        _logit(part.threshold),
-                        presence[part.wording],
+                        logit(part.threshold),
+                        self.judge.presence(part, logits, heads[part.wording]),
                     )
                     for part in question.parts
                 ]
@@ -323,30 +318,14 @@ class Study:
         if meant is None or meant.level is None:
             return ""
         asked = landmarks(self.segmenter.questions.vocabulary, self.segmenter.questions.answered)
-        return where_it_would_be([meant], self._landmarks_found, asked)
-
-    @cached_property
-    def _landmarks_found(self) -> tuple[Concept, ...]:
-        """Landmarks that are in this scan; asked once, without making their masks on the native grid."""
-        questions = self.segmenter.questions
-        asked = landmarks(questions.vocabulary, questions.answered)
-        voxel_ml = float(np.prod(self.embedding.grid.spacing)) / 1000.0
-        found = []
-        for start in range(0, len(asked), _LANDMARKS_AT_ONCE):
-            batch = asked[start : start + _LANDMARKS_AT_ONCE]
-            asked_for = [questions.ask(prompt) for prompt in PromptSet.parse([concept.name for concept in batch])]
-            for concept, question, answers in zip(batch, asked_for, self._parts(asked_for), strict=True):
-                (part,), (answer,) = question.parts, answers
-                volume_ml = int((answer.logits[answer.box] > _logit(part.threshold)).sum()) * voxel_ml
-                if answer.presence >= part.presence_threshold and volume_ml >= _LANDMARK_ML:
-                    found.append(concept)
-        return tuple(found)
+        with memory_errors():
+            return where_it_would_be([meant], self.judge.landmarks_found, asked)
 
     def _mask(self, part: Part, answer: Answer) -> CroppedMask | None:
         """Mask of one part on the native grid, None without a voxel."""
         if not answer.positive:
             return None
-        mask = native_mask(answer, self.embedding, _logit(part.threshold))
+        mask = native_mask(answer, self.embedding, logit(part.threshold))
         return mask if mask.count else None
 
     def _complete(self, blank: Segment, question: Question, outcome: _Outcome) -> Segment:
@@ -394,7 +373,3 @@ def _one_for_each(threshold: float | Sequence[float | None] | None, count: int) 
 def _check_threshold(threshold: float) -> None:
     if not 0.0 < threshold < 1.0:
         raise InputError(f"a threshold of {threshold} is no probability", "give a number between 0 and 1")
-
-
-def _logit(probability: float) -> float:
-    return math.log(probability / (1.0 - probability))
