@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 NAME, VOLUME, MEAN, PRESENCE, THRESHOLD = range(5)
 DELAY_MS = 150
 _WIDTHS = {VOLUME: 92, MEAN: 76, PRESENCE: 72, THRESHOLD: 120}
+# What fits on one line of a panel of usual width; longer texts get a second one.
+_NAME_LETTERS, _REASON_LETTERS = 26, 54
 _DASH = "\N{EN DASH}"
 
 
@@ -120,6 +122,9 @@ class ResultTable:
         wide = not row.found and row.prompt not in self._sliders
         if wide:
             self._widget.setSpan(index, VOLUME, 1, THRESHOLD - VOLUME + 1)
+        is_long = len(row.name) > _NAME_LETTERS or (wide and len(_reason(row)) > _REASON_LETTERS)
+        height = self._widget.verticalHeader().defaultSectionSize
+        self._widget.setRowHeight(index, height + (height // 2 if is_long else 0))
 
     def _slider(self, row: ResultRow) -> Any:
         holder = qt.QWidget()

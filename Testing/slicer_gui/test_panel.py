@@ -458,3 +458,14 @@ def test_a_report_that_cannot_be_read_leaves_the_prompts(make: Any) -> None:
     assert bench.message == "the report names no finding: name structures"
     assert bench.ui.promptEdit.plainText == "aorta"
     assert bench.ui.applyButton.text == "Apply"
+
+
+def test_a_long_reason_gets_a_second_line(make: Any) -> None:
+    bench = make()
+    reason = "this model has seen left kidney in 1 scan only, too few to answer"
+    bench.panel.table.show((row("spleen"), row("left kidney", found=False, reason=reason), row("uterus", found=False)))
+    table = bench.ui.resultTable
+    short, long, other = (table._q.rowHeight(n) for n in range(3))
+    assert long > short == other
+    bench.panel.table.show((row("spleen"), row("left kidney"), row("uterus")))
+    assert table._q.rowHeight(1) == short
