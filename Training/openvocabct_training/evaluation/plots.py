@@ -112,12 +112,14 @@ def write_reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]], 
     for place, (name, bins) in enumerate(curves.items()):
         means, shares, counts = zip(*bins, strict=True)
         colour = ("#c2571a", "#3b7dd8")[place % 2]
-        above.plot(means, shares, marker="o", color=colour, label=name)
+        # A bin of one sample says 0 or 1 and little else: the area of a mark is its number of samples.
+        above.plot(means, shares, color=colour, linewidth=1, alpha=0.4)
+        above.scatter(means, shares, [12 + 4 * count for count in counts], color=colour, alpha=0.8, label=name)
         offset = (place - (len(curves) - 1) / 2) * 0.03
         below.bar([mean + offset for mean in means], counts, width=0.03, color=colour)
     above.set_ylabel("share of structures that are in the scan")
     above.set_ylim(-0.02, 1.02)
-    above.legend(loc="upper left", fontsize=9)
+    figure.legend(loc="outside upper center", fontsize=9, ncols=2, markerscale=0.5)
     above.grid(alpha=0.3)
     below.set_yscale("log")
     below.set_ylabel("questions")
