@@ -42,12 +42,16 @@ class Dialogs:
         text = qt.QPlainTextEdit()
         text.objectName = "reportEdit"
         text.tabChangesFocus = True
-        buttons = qt.QDialogButtonBox(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
+        buttons = qt.QDialogButtonBox()
+        buttons.setStandardButtons(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
         for widget in (label, text, buttons):
             layout.addWidget(widget)
         buttons.connect("accepted()", box.accept)
         buttons.connect("rejected()", box.reject)
-        return text.toPlainText() if box.exec_() else ""
+        pasted: str = text.toPlainText() if box.exec_() else ""
+        # The report must not stay in memory as long as the main window does.
+        box.deleteLater()
+        return pasted
 
     def folder(self, title: str) -> str:
         """Let the user choose a folder; "" when they did not."""

@@ -110,7 +110,7 @@ def _htj2k(dataset: Dataset, index: int) -> NDArray[Any]:
     Raises:
         InputError: the decoder is not installed.
     """
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
     if not decoder.is_available:
