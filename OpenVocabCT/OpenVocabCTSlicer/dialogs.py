@@ -31,6 +31,28 @@ class Dialogs:
         box.exec_()
         return box.clickedButton() == install
 
+    def report(self, title: str, hint: str) -> str:
+        """Let the user paste a report; "" when they did not."""
+        box = qt.QDialog(self._parent)
+        box.windowTitle = title
+        box.setMinimumSize(520, 360)
+        layout = qt.QVBoxLayout(box)
+        label = qt.QLabel(hint)
+        label.wordWrap = True
+        text = qt.QPlainTextEdit()
+        text.objectName = "reportEdit"
+        text.tabChangesFocus = True
+        buttons = qt.QDialogButtonBox()
+        buttons.setStandardButtons(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
+        for widget in (label, text, buttons):
+            layout.addWidget(widget)
+        buttons.connect("accepted()", box.accept)
+        buttons.connect("rejected()", box.reject)
+        pasted: str = text.toPlainText() if box.exec_() else ""
+        # The report must not stay in memory as long as the main window does.
+        box.deleteLater()
+        return pasted
+
     def folder(self, title: str) -> str:
         """Let the user choose a folder; "" when they did not."""
         return qt.QFileDialog.getExistingDirectory(self._parent, title) or ""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -13,7 +13,9 @@ from OpenVocabCTLib.output.segmentation import Segmentation
 from OpenVocabCTLib.worker.protocol import PromptRequest, VolumeHeader
 from OpenVocabCTLib.worker.steps import Steps
 from OpenVocabCTSlicer.guarding import while_present
+from OpenVocabCTSlicer.radiology_report import sentence_for
 from OpenVocabCTSlicer.rows import ResultRow
+from OpenVocabCTSlicer.segment_tags import SegmentTags
 from OpenVocabCTSlicer.segments import SegmentWriter
 from OpenVocabCTSlicer.undo import SegmentationUndo
 from OpenVocabCTSlicer.volumes import Node, Scan, scan_of
@@ -47,6 +49,7 @@ class Request:
         prompts: one segment each.
         model: name or folder, None for the default.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        sentences: what a report says, by the key of the prompt that it gave (see `radiology_report`).
     """
 
     volume: Node
@@ -54,6 +57,7 @@ class Request:
     prompts: tuple[str, ...]
     model: str | None = None
     device: str = "auto"
+    sentences: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,9 @@ class OpenVocabCTLogic:
     def _segment(self, request: Request, prompts: Sequence[PromptRequest]) -> Steps[Results]:
         segmentation = yield from self._answer(request, prompts)
         if request.segmentation is None and not segmentation.found:
-            rows = tuple(ResultRow.of(answer, None) for answer in segmentation)
+            rows = tuple(
+                ResultRow.of(answer, None, sentence_for(request.sentences, answer.prompt)) for answer in segmentation
+            )
             return Results(rows, None, segmentation.notes)
         node, rows = yield from self._write(request, segmentation)
         return Results(rows, node, segmentation.notes)
@@ -156,8 +162,13 @@ class OpenVocabCTLogic:
             if request.segmentation is None and node.GetScene() is not None:
                 node.GetScene().RemoveNode(node)
             raise
-        pairs = zip(segmentation, written, strict=True)
-        return node, tuple(ResultRow.of(answer, place.segment_id) for answer, place in pairs)
+        rows = []
+        for answer, place in zip(segmentation, written, strict=True):
+            sentence = sentence_for(request.sentences, answer.prompt)
+            if sentence and place.segment_id is not None:
+                SegmentTags(node.GetSegmentation().GetSegment(place.segment_id)).link(sentence)
+            rows.append(ResultRow.of(answer, place.segment_id, sentence))
+        return node, tuple(rows)
 
 
 def new_segmentation_node(volume_node: Node) -> Node:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from OpenVocabCTSlicer.parameters import Parameters
@@ -32,6 +32,9 @@ class PanelView:
         self._parameter_node = parameter_node
         self._table = table
         self._prompts = prompts
+        # What a report says of its prompts; they are kept with the text of the prompt box.
+        self.sentences: Mapping[str, str] = {}
+        self._reported: Any = None
         # Widgets that are being filled tell of changes as if the user had made them.
         self._filling = False
 
@@ -41,6 +44,7 @@ class PanelView:
         try:
             parameters = Parameters.read(self._parameter_node())
             self._prompts.text = parameters.prompts
+            self.sentences, self._reported = parameters.sentences, parameters.volume
             self._ui.volumeSelector.setCurrentNode(parameters.volume)
             self._ui.segmentationSelector.setCurrentNode(parameters.segmentation)
             if parameters.rows != self._table.rows:
@@ -48,15 +52,26 @@ class PanelView:
         finally:
             self._filling = False
 
+    def link(self, sentences: Mapping[str, str]) -> None:
+        """Keep what a report says of its prompts, until another CT than the one it is about is chosen."""
+        self.sentences, self._reported = sentences, self._ui.volumeSelector.currentNode()
+        self.save()
+
     def save(self) -> None:
         """Put what is shown into the parameter node."""
         if self._filling:
             return
+        volume = self._ui.volumeSelector.currentNode()
+        if self._reported is not None and volume is not self._reported:
+            self.sentences = {}
+        if self.sentences:
+            self._reported = volume
         Parameters(
             prompts=self._prompts.text,
-            volume=self._ui.volumeSelector.currentNode(),
+            volume=volume,
             segmentation=self._ui.segmentationSelector.currentNode(),
             rows=self._table.rows,
+            sentences=self.sentences,
         ).write(self._parameter_node())
 
     def set_scene(self, scene: Any) -> None:
@@ -92,6 +107,12 @@ class PanelView:
 
     def _set_enabled(self, enabled: bool) -> None:
         ui = self._ui
-        for widget in (ui.volumeSelector, ui.segmentationSelector, ui.undoButton, ui.exportDicomButton):
+        for widget in (
+            ui.volumeSelector,
+            ui.segmentationSelector,
+            ui.undoButton,
+            ui.exportDicomButton,
+            ui.fromReportButton,
+        ):
             widget.enabled = enabled
         self._table.set_sliders_enabled(enabled)

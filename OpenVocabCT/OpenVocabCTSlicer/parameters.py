@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from OpenVocabCTSlicer.rows import ResultRow, rows_from_text, rows_to_text
 from OpenVocabCTSlicer.volumes import Node
 
 MODULE = "OpenVocabCT"
-_PROMPTS, _ROWS = "prompts", "results"
+_PROMPTS, _ROWS, _SENTENCES = "prompts", "results", "sentences"
 _VOLUME, _SEGMENTATION = "volume", "segmentation"
 
 
@@ -24,12 +24,14 @@ class Parameters:
         volume: the CT's node, None where none is chosen.
         segmentation: the node to write to, None for a new one.
         rows: the table of the last results.
+        sentences: what a report says, by the key of the prompt that it gave (see `radiology_report`).
     """
 
     prompts: str = ""
     volume: Node | None = None
     segmentation: Node | None = None
     rows: tuple[ResultRow, ...] = ()
+    sentences: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, parameter_node: Node) -> Parameters:
@@ -39,6 +41,7 @@ class Parameters:
             parameter_node.GetNodeReference(_VOLUME),
             parameter_node.GetNodeReference(_SEGMENTATION),
             rows_from_text(parameter_node.GetParameter(_ROWS)),
+            _texts_by_key(parameter_node.GetParameter(_SENTENCES)),
         )
 
     def write(self, parameter_node: Node) -> None:
@@ -46,6 +49,7 @@ class Parameters:
         with _one_change(parameter_node):
             parameter_node.SetParameter(_PROMPTS, json.dumps(self.prompts))
             parameter_node.SetParameter(_ROWS, rows_to_text(self.rows))
+            parameter_node.SetParameter(_SENTENCES, json.dumps(dict(self.sentences)))
             for role, node in ((_VOLUME, self.volume), (_SEGMENTATION, self.segmentation)):
                 parameter_node.SetNodeReferenceID(role, None if node is None else node.GetID())
 
@@ -66,11 +70,21 @@ def parameter_node(scene: Node) -> Node:
 
 def _decoded(text: str) -> str:
     """Read a text that was kept as JSON: the scene's XML loses tabs and cannot hold control characters."""
-    try:
-        value = json.loads(text or '""')
-    except (ValueError, RecursionError):
-        return ""
+    value = _json(text)
     return value if isinstance(value, str) else ""
+
+
+def _texts_by_key(text: str) -> dict[str, str]:
+    value = _json(text)
+    pairs = value.items() if isinstance(value, dict) else ()
+    return {key: text for key, text in pairs if isinstance(text, str)}
+
+
+def _json(text: str) -> object:
+    try:
+        return json.loads(text or "null")
+    except (ValueError, RecursionError):
+        return None
 
 
 @contextmanager

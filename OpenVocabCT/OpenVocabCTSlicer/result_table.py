@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 NAME, VOLUME, MEAN, PRESENCE, THRESHOLD = range(5)
 DELAY_MS = 150
 _WIDTHS = {VOLUME: 92, MEAN: 76, PRESENCE: 72, THRESHOLD: 120}
+# What fits on one line of a panel of usual width; longer texts get a second one.
+_NAME_LETTERS, _REASON_LETTERS = 26, 54
 _DASH = "\N{EN DASH}"
 
 
@@ -108,7 +110,7 @@ class ResultTable:
         row = self._rows[index]
         name = self._widget.item(index, NAME)
         name.setText(("\N{CHECK MARK} " if row.found else "\N{BALLOT X} ") + row.name)
-        name.setToolTip(_("Prompt: {prompt}").format(prompt=row.prompt))
+        name.setToolTip(_tooltip(row))
         texts = _values(row) if row.found or row.prompt in self._sliders else (_reason(row), "", "")
         for column, text in zip((VOLUME, MEAN, PRESENCE), texts, strict=True):
             item = self._widget.item(index, column)
@@ -120,6 +122,9 @@ class ResultTable:
         wide = not row.found and row.prompt not in self._sliders
         if wide:
             self._widget.setSpan(index, VOLUME, 1, THRESHOLD - VOLUME + 1)
+        is_long = len(row.name) > _NAME_LETTERS or (wide and len(_reason(row)) > _REASON_LETTERS)
+        height = self._widget.verticalHeader().defaultSectionSize
+        self._widget.setRowHeight(index, height + (height // 2 if is_long else 0))
 
     def _slider(self, row: ResultRow) -> Any:
         holder = qt.QWidget()
@@ -163,6 +168,11 @@ def _values(row: ResultRow) -> tuple[str, str, str]:
         return _DASH, _DASH, presence
     volume = f"{row.volume_ml:.1f}" if row.volume_ml < 100 else f"{row.volume_ml:.0f}"
     return volume, _DASH if row.mean_hu is None else f"{row.mean_hu:.0f}", presence
+
+
+def _tooltip(row: ResultRow) -> str:
+    prompt = _("Prompt: {prompt}").format(prompt=row.prompt)
+    return prompt + "\n" + _("Report: {sentence}").format(sentence=row.sentence) if row.sentence else prompt
 
 
 def _reason(row: ResultRow) -> str:

@@ -25,6 +25,7 @@ class ResultRow:
         presence: probability that the structure is in the scan.
         threshold: voxel probability that counted as inside.
         segment_id: its segment in the segmentation node, None where there is none.
+        sentence: what the report says of it, "" where it does not come from one.
     """
 
     prompt: str
@@ -36,10 +37,11 @@ class ResultRow:
     presence: float
     threshold: float
     segment_id: str | None
+    sentence: str = ""
 
     @classmethod
-    def of(cls, answer: Segment, segment_id: str | None) -> ResultRow:
-        """Describe an answer and where it was written to."""
+    def of(cls, answer: Segment, segment_id: str | None, sentence: str = "") -> ResultRow:
+        """Describe an answer, where it was written to, and the sentence of a report that asked for it."""
         return cls(
             answer.prompt,
             answer.name,
@@ -50,6 +52,7 @@ class ResultRow:
             answer.presence,
             answer.threshold,
             segment_id,
+            sentence,
         )
 
 
@@ -69,11 +72,14 @@ def rows_from_text(text: str) -> tuple[ResultRow, ...]:
 
 
 _NUMBERS = ("volume_ml", "presence", "threshold")
-_TEXTS = ("prompt", "name", "reason")
+_TEXTS = ("prompt", "name", "reason", "sentence")
 
 
 def _row(record: Any) -> ResultRow | None:
-    if not isinstance(record, dict) or set(record) != {field.name for field in fields(ResultRow)}:
+    if not isinstance(record, dict):
+        return None
+    record = {"sentence": ""} | record  # scenes of earlier versions have none
+    if set(record) != {field.name for field in fields(ResultRow)}:
         return None
     good = (
         all(isinstance(record[name], str) for name in _TEXTS)

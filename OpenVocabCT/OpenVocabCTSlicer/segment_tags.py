@@ -11,6 +11,8 @@ from OpenVocabCTSlicer.prompts_text import prompt_key
 
 PROMPT = "OpenVocabCT.Prompt"
 THRESHOLD = "OpenVocabCT.Threshold"
+# The sentence of a radiology report that the segment shows.
+SENTENCE = "OpenVocabCT.Sentence"
 # The voxels as we wrote them last, and name and colour as we gave them: whether the user changed them since.
 MASK = "OpenVocabCT.Mask"
 LOOK = "OpenVocabCT.Look"
@@ -41,6 +43,15 @@ class SegmentTags:
         self._segment.SetTag(PROMPT, _storable(prompt))
         self._segment.SetTag(THRESHOLD, f"{threshold:.4g}")
         self._segment.SetTag(MASK, mask_digest)
+
+    @property
+    def sentence(self) -> str:
+        """The sentence of a report that the segment was made for, "" where there is none."""
+        return self._get(SENTENCE) or ""
+
+    def link(self, sentence: str) -> None:
+        """Note the sentence of a report that the segment was made for."""
+        self._segment.SetTag(SENTENCE, _storable(sentence))
 
     def remember_look(self) -> None:
         """Note the name and the colour that a new segment was given."""

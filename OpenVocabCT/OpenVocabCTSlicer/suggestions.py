@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from OpenVocabCTSlicer.terminologies import loaded_terminologies
+
 LIMIT = 8
 _SEPARATORS = ",;\n"
 _MINIMUM = 2
@@ -78,7 +80,7 @@ def terminology_suggestions(logic: Any, name: str | None = None) -> Iterator[Sug
     from slicer import vtkSlicerTerminologyCategory, vtkSlicerTerminologyType
 
     category, kind, modifier = vtkSlicerTerminologyCategory(), vtkSlicerTerminologyType(), vtkSlicerTerminologyType()
-    for terminology in [name] if name is not None else _terminology_names(logic):
+    for terminology in [name] if name is not None else loaded_terminologies(logic):
         for i in range(logic.GetNumberOfCategoriesInTerminology(terminology)):
             if not logic.GetNthCategoryInTerminology(terminology, i, category):
                 continue
@@ -91,11 +93,3 @@ def terminology_suggestions(logic: Any, name: str | None = None) -> Iterator[Sug
                 for k in range(logic.GetNumberOfTypeModifiersInTerminologyType(terminology, category, kind)):
                     if logic.GetNthTypeModifierInTerminologyType(terminology, category, kind, k, modifier):
                         yield Suggestion(f"{modifier.GetCodeMeaning() or ''} {phrase}".strip().casefold())
-
-
-def _terminology_names(logic: Any) -> list[str]:
-    import vtk
-
-    names = vtk.vtkStringArray()
-    logic.GetLoadedTerminologyNames(names)
-    return [names.GetValue(i) for i in range(names.GetNumberOfValues())]

@@ -14,6 +14,7 @@ from OpenVocabCTSlicer.report import application_name, report
 from OpenVocabCTSlicer.sessions import session_for
 from OpenVocabCTSlicer.settings import UserSettings
 from OpenVocabCTSlicer.suggestions import Suggestion, terminology_suggestions
+from OpenVocabCTSlicer.terminologies import offer_vocabulary
 
 _logger = logging.getLogger("OpenVocabCT")
 _PIECE = 50
@@ -187,7 +188,10 @@ def _make(slicer: Any) -> Tools:
     from OpenVocabCTSlicer.logic import OpenVocabCTLogic
 
     store = qt.QSettings()
-    terminologies = getattr(slicer.modules, "terminologies", None)
+    module = getattr(slicer.modules, "terminologies", None)
+    terminologies = None if module is None else module.logic()
+    if terminologies is not None:
+        offer_vocabulary(terminologies)
     return Tools(
         scene=slicer.mrmlScene,
         application=slicer.app,
@@ -198,7 +202,7 @@ def _make(slicer: Any) -> Tools:
         dialogs=Dialogs(slicer.util.mainWindow()),
         make_session=session_for,
         make_logic=OpenVocabCTLogic,
-        terminologies=None if terminologies is None else terminologies.logic(),
+        terminologies=terminologies,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from OpenVocabCTLib.errors import Cancelled, InputError, OpenVocabCTError
+from OpenVocabCTLib.worker.steps import Steps
 from OpenVocabCTSlicer.advanced import AdvancedSection
 from OpenVocabCTSlicer.install_flow import InstallFlow
 from OpenVocabCTSlicer.logic import Request, ResultRow
@@ -18,6 +19,7 @@ from OpenVocabCTSlicer.panel_view import PanelView
 from OpenVocabCTSlicer.progress_view import MessageView, ProgressView
 from OpenVocabCTSlicer.prompt_box import PromptBox
 from OpenVocabCTSlicer.prompts_text import split_prompts
+from OpenVocabCTSlicer.report_flow import ReportFlow
 from OpenVocabCTSlicer.result_table import ResultTable
 from OpenVocabCTSlicer.strings import _
 from OpenVocabCTSlicer.task_runner import TaskRunner, sentence
@@ -59,8 +61,10 @@ class Panel:
         )
         self.view = PanelView(ui, tools, parameter_node, self.table, self.prompts)
         self.view.set_scene(tools.scene)
+        self.reports = ReportFlow(tools, self.view, self.prompts, self._start, self._on_report_read)
         self._connections = [
             (ui.applyButton, "clicked()", self.on_apply),
+            (ui.fromReportButton, "clicked()", self._on_from_report),
             (ui.promptEdit, "textChanged()", self._on_edited),
             (ui.volumeSelector, "currentNodeChanged(vtkMRMLNode*)", self._on_node_changed),
             (ui.segmentationSelector, "currentNodeChanged(vtkMRMLNode*)", self._on_node_changed),
@@ -88,6 +92,7 @@ class Panel:
         self.runner.close()
         self.thresholds.close()
         self._request = None
+        self.view.link({})
         self._show_idle()
         self.message.clear()
 
@@ -121,11 +126,15 @@ class Panel:
             self._on_error(error)
             return
         self.prompts.completion.hide()
+        self._when_ready(lambda: self._run(request))
+
+    def _when_ready(self, go_on: Callable[[], None]) -> None:
+        """Go on when the engine's packages are there, or at once where the engine is elsewhere."""
         if self._tools.settings.remote:
-            self._run(request)
+            go_on()
         else:
             self._begin(_("Checking the packages"))
-            self.install.ensure(lambda: self._run(request), self._on_error)
+            self.install.ensure(go_on, self._on_error)
             self._show_idle()
 
     def _read_request(self) -> Request:
@@ -137,7 +146,12 @@ class Panel:
             raise InputError(_("there is no prompt"), _("type a structure, as left kidney"))
         settings = self._tools.settings
         return Request(
-            volume, self._ui.segmentationSelector.currentNode(), prompts, model=settings.model, device=settings.device
+            volume,
+            self._ui.segmentationSelector.currentNode(),
+            prompts,
+            model=settings.model,
+            device=settings.device,
+            sentences=self.view.sentences,
         )
 
     def _run(self, request: Request) -> None:
@@ -145,13 +159,7 @@ class Panel:
         self.thresholds.close()
         self._request = request
         self.prompts.remember()
-        self._begin(_("Starting"))
-        try:
-            steps = self._tools.logic().segment(request)
-        except OpenVocabCTError as error:
-            self._on_error(error)
-            return
-        self.runner.start(steps, self._on_results, self._on_error, self.progress.show)
+        self._start(_("Starting"), lambda: self._tools.logic().segment(request), self._on_results)
 
     def _on_results(self, results: Any) -> None:
         assert self._request is not None
@@ -176,6 +184,19 @@ class Panel:
             return
         self._error = error
         self.message.complain(sentence(error))
+
+    # Reports
+
+    def _on_from_report(self) -> None:
+        text = "" if self.runner.running else self.reports.ask()
+        if text:
+            self.message.clear()
+            self._error = None
+            self._when_ready(lambda: self.reports.read(text))
+
+    def _on_report_read(self, summary: str) -> None:
+        self._show_idle()
+        self.message.say(summary)
 
     # Thresholds
 
@@ -208,6 +229,8 @@ class Panel:
     def _on_row_selected(self, row: ResultRow) -> None:
         if row.segment_id and self._request is not None:
             self._tools.show_segment(self._request.segmentation, row.segment_id)
+        if row.sentence:
+            self.message.say(_("Report: {sentence}").format(sentence=row.sentence))
 
     def _on_undo(self) -> None:
         node = self._ui.segmentationSelector.currentNode()
@@ -246,6 +269,15 @@ class Panel:
         self._show_idle()
         self.advanced.show_packages(self.install.summary())
         self.message.say(_("the packages are complete"))
+
+    def _start(self, text: str, make: Callable[[], Steps[Any]], on_done: Callable[[Any], None]) -> None:
+        self._begin(text)
+        try:
+            steps = make()
+        except OpenVocabCTError as error:
+            self._on_error(error)
+            return
+        self.runner.start(steps, on_done, self._on_error, self.progress.show)
 
     def _begin(self, text: str) -> None:
         self.progress.begin(text)

@@ -19,7 +19,7 @@ from OpenVocabCTLib.commands.options import (
 )
 from OpenVocabCTLib.commands.outputs import Outputs
 from OpenVocabCTLib.commands.pacs import Exchange
-from OpenVocabCTLib.commands.reports import read_report_prompts
+from OpenVocabCTLib.commands.reports import lines_of_report, read_report_prompts, segment_records
 from OpenVocabCTLib.commands.results import print_segments, segment_record
 from OpenVocabCTLib.commands.run import Answer, Run
 from OpenVocabCTLib.commands.services import Services, services_of, with_embedding_folder
@@ -97,7 +97,7 @@ def segment(
     check_device(device)
     if not exchange.is_remote:
         check_source(exchange.images)
-    for line in from_report.lines() if from_report else ():
+    for line in lines_of_report(from_report) if from_report else ():
         reporter.say(line)
     with exchange.open():
         outputs.check(exchange.images)
@@ -110,7 +110,8 @@ def segment(
         exchange.store([asked, answer.segmentation.algorithm, threshold, fractional, series], reporter)
     clock.lap("write")
     if as_json:
-        findings = {"report": from_report.records(tuple(answer.segmentation), len(typed))} if from_report else {}
+        segments = tuple(answer.segmentation)
+        findings = {"report": segment_records(from_report, segments, len(typed))} if from_report else {}
         print_json(_report(source, output, answer, clock) | findings)
     else:
         print_segments(answer.segmentation)

@@ -1,5 +1,7 @@
 """Pixels of CT images in HU: pydicom for what is stored plainly, GDCM (through SimpleITK) for what is compressed.
 
+GDCM knows no High-Throughput JPEG 2000 (HTJ2K, JPEG 2000 part 15): OpenJPEG, through pylibjpeg, reads that.
+
 The rescale of every image is applied here rather than by GDCM, so that all kinds of files go the same way.
 """
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _RLE = "1.2.840.10008.1.2.5"
+_HTJ2K = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (201, 202, 203))
 _PIXEL_KEYWORDS = (
     "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation",
@@ -89,7 +92,7 @@ def _stored(dataset: Dataset, index: int) -> NDArray[Any]:
 
     syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
     if syntax is not None and syntax.is_compressed and syntax.is_encapsulated and str(syntax) != _RLE:
-        return _decompressed(dataset, index)
+        return _htj2k(dataset, index) if str(syntax) in _HTJ2K else _decompressed(dataset, index)
     if syntax is None:  # a data set without file header is implicit little endian by the standard
         from pydicom.dataset import FileMetaDataset
         from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -99,6 +102,28 @@ def _stored(dataset: Dataset, index: int) -> NDArray[Any]:
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     stored = np.asarray(pixel_array(dataset, index=index, raw=True))
     return _without_overlays(stored, dataset)
+
+
+def _htj2k(dataset: Dataset, index: int) -> NDArray[Any]:
+    """Decompress one frame with OpenJPEG.
+
+    Raises:
+        InputError: the decoder is not installed.
+    """
+    from pydicom.pixels.decoders.base import get_decoder
+
+    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
+    if not decoder.is_available:
+        raise InputError(
+            f"{SUBJECT} is compressed with High-Throughput JPEG 2000, whose decoder is not installed",
+            "run pip install pylibjpeg pylibjpeg-openjpeg, or export the series uncompressed",
+        )
+    try:
+        with _quiet_decoders():
+            stored, _ = decoder.as_array(dataset, index=index, raw=True)
+    except RuntimeError as error:  # the decoder's own word for damage
+        raise ValueError("OpenJPEG cannot decompress a frame") from error
+    return _without_overlays(np.asarray(stored), dataset)
 
 
 def _without_overlays(stored: NDArray[Any], dataset: Dataset) -> NDArray[Any]:

@@ -36,8 +36,8 @@ def study_logits(embedding: VoxelEmbedding, queries: Queries) -> Tensor:
 
 
 def study_presence(embedding: VoxelEmbedding, queries: Queries) -> Tensor:
-    """(P,) probability that a structure is in the scan: the most convinced tile decides."""
-    return presence_logits(embedding.presence_tokens, queries).amax(0).sigmoid()
+    """(P,) logits that a structure is in the scan: the most convinced tile decides."""
+    return presence_logits(embedding.presence_tokens, queries).amax(0)
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ class QuestionMaker:
         return concept.id in self.trained and self.is_answered(concept)
 
     def _single(self, concept: Concept) -> _Asked:
-        return _Asked((self._part(concept),), Formula(None, part=0), (), self.trained[concept.id])
+        return _Asked((self.part(concept),), Formula(None, part=0), (), self.trained[concept.id])
 
     def _known_whole(self, concept: Concept) -> str:
         """What the model knows that the structure is part of, to be said after a refusal."""
@@ -211,7 +211,8 @@ class QuestionMaker:
         scans = max(self.trained[concept.id] for concept in seen)
         return f"this model has seen {name} in {_scans(scans)} only, too few to answer"
 
-    def _part(self, concept: Concept) -> Part:
+    def part(self, concept: Concept) -> Part:
+        """Return the query of a structure that can be asked for directly."""
         rival = self.vocabulary.get(concept.mirror) if concept.mirror in self.trained and concept.mirror else None
         return Part(
             _wording(concept),

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from OpenVocabCTLib.errors import InputError, ModelError
-from OpenVocabCTLib.inference.answers import Answer, native_mask, settle, study_logits, study_presence
+from OpenVocabCTLib.inference.answers import Answer, native_mask, settle
 from OpenVocabCTLib.inference.composition import Formula, evaluate, half_of
 from OpenVocabCTLib.inference.coverage import landmarks, where_it_would_be
 from OpenVocabCTLib.inference.devices import Compute, Precision, choose_compute, memory_errors
@@ -23,6 +20,7 @@ from OpenVocabCTLib.inference.embedding import EmbeddingCache, VoxelEmbedding
 from OpenVocabCTLib.inference.embedding_folder import EmbeddingFolder
 from OpenVocabCTLib.inference.grid import to_native, whole, working_grid
 from OpenVocabCTLib.inference.image_pass import Progress, encode_volume
+from OpenVocabCTLib.inference.judging import Judge, Logits, logit, wordings_of
 from OpenVocabCTLib.inference.preparing import Preparation
 from OpenVocabCTLib.inference.questions import Part, Question, QuestionMaker, Wording
 from OpenVocabCTLib.inference.towers import Backend, ImageTower, TorchTower, choose_tower
@@ -33,7 +31,6 @@ from OpenVocabCTLib.models.openvocab import OpenVocabCT
 from OpenVocabCTLib.output.algorithm import Algorithm
 from OpenVocabCTLib.output.masks import CroppedMask
 from OpenVocabCTLib.output.segmentation import Segment, Segmentation, unanswered
-from OpenVocabCTLib.prompts.concepts import Concept
 from OpenVocabCTLib.prompts.parsing import PromptSet
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 from OpenVocabCTLib.text.bank import EmbeddingBank
@@ -41,8 +38,6 @@ from OpenVocabCTLib.volume import CTVolume
 
 BANK_FILE = "text_bank.safetensors"
 _WORDINGS_AT_ONCE = 8
-_LANDMARKS_AT_ONCE = 4  # with the other sides of theirs as many wordings
-_LANDMARK_ML = 5.0
 
 
 class Segmenter:
@@ -198,12 +193,14 @@ class Study:
     Attributes:
         volume: the scan.
         embedding: its voxel embedding.
+        judge: says how sure it is that structures are in the scan.
         seconds: what the image pass took, when it was done.
     """
 
     def __init__(self, segmenter: Segmenter, volume: CTVolume, embedding: VoxelEmbedding) -> None:
         self.segmenter, self.volume, self.embedding = segmenter, volume, embedding
         self.seconds = embedding.seconds
+        self.judge = Judge(embedding, segmenter.questions, segmenter.config.presence, segmenter.queries)
 
     def segment(
         self, prompts: PromptSet | Iterable[str], threshold: float | Sequence[float | None] | None = None
@@ -284,32 +281,21 @@ class Study:
             questions: what is asked.
             everywhere: look also for parts whose presence says that they are not in the scan.
         """
-        wordings = _wordings(part for question in questions for part in question.parts)
-        if not wordings:
+        parts = [part for question in questions for part in question.parts]
+        if not parts:
             return [[] for _ in questions]
-        queries = self.segmenter.queries(wordings)
         with memory_errors():
-            presence = dict(zip(wordings, study_presence(self.embedding, queries).tolist(), strict=True))
-            parts = (part for question in questions for part in question.parts)
-            wanted = _wordings(
-                part for part in parts if everywhere or presence[part.wording] >= part.presence_threshold
-            )
-            rows = [wordings.index(wording) for wording in wanted]
-            logits: dict[Wording, Tensor] = {}
-            if rows:
-                values = study_logits(self.embedding, Queries(*(one[rows] for one in queries)))
-                logits = dict(zip(wanted, values, strict=True))
+            logits, heads = self.judge.look(parts, everywhere)
             return [
-                [self._settled(part, logits, presence[part.wording], everywhere) for part in question.parts]
-                for question in questions
+                [self._settled(part, logits, heads[part.wording]) for part in question.parts] for question in questions
             ]
 
-    @staticmethod
-    def _settled(part: Part, logits: dict[Wording, Tensor], presence: float, everywhere: bool) -> Answer:
-        if not everywhere and presence < part.presence_threshold:
+    def _settled(self, part: Part, logits: Logits, head: float) -> Answer:
+        presence = self.judge.presence(part, logits, head)
+        if part.wording not in logits:
             return Answer.absent(presence)
         rival = logits[part.rival] if part.rival else None
-        return settle(logits[part.wording], rival, _logit(part.threshold), presence)
+        return settle(logits[part.wording], rival, logit(part.threshold), presence)
 
     def _answer(self, questions: Sequence[Question]) -> list[_Outcome]:
         every = self._parts(questions)
@@ -350,30 +336,14 @@ class Study:
         if meant is None or meant.level is None:
             return ""
         asked = landmarks(self.segmenter.questions.vocabulary, self.segmenter.questions.answered)
-        return where_it_would_be([meant], self._landmarks_found, asked)
-
-    @cached_property
-    def _landmarks_found(self) -> tuple[Concept, ...]:
-        """Landmarks that are in this scan; asked once, without making their masks on the native grid."""
-        questions = self.segmenter.questions
-        asked = landmarks(questions.vocabulary, questions.answered)
-        voxel_ml = float(np.prod(self.embedding.grid.spacing)) / 1000.0
-        found = []
-        for start in range(0, len(asked), _LANDMARKS_AT_ONCE):
-            batch = asked[start : start + _LANDMARKS_AT_ONCE]
-            asked_for = [questions.ask(prompt) for prompt in PromptSet.parse([concept.name for concept in batch])]
-            for concept, question, answers in zip(batch, asked_for, self._parts(asked_for), strict=True):
-                (part,), (answer,) = question.parts, answers
-                volume_ml = int((answer.logits[answer.box] > _logit(part.threshold)).sum()) * voxel_ml
-                if answer.presence >= part.presence_threshold and volume_ml >= _LANDMARK_ML:
-                    found.append(concept)
-        return tuple(found)
+        with memory_errors():
+            return where_it_would_be([meant], self.judge.landmarks_found, asked)
 
     def _mask(self, part: Part, answer: Answer) -> CroppedMask | None:
         """Mask of one part on the native grid, None without a voxel."""
         if not answer.positive:
             return None
-        mask = native_mask(answer, self.embedding, _logit(part.threshold))
+        mask = native_mask(answer, self.embedding, logit(part.threshold))
         return mask if mask.count else None
 
     def _complete(self, blank: Segment, question: Question, outcome: _Outcome) -> Segment:
@@ -390,17 +360,12 @@ class Study:
         )
 
 
-def _wordings(parts: Iterable[Part]) -> list[Wording]:
-    """Everything that is asked, each wording once."""
-    return list(dict.fromkeys(one for part in parts for one in (part.wording, part.rival) if one is not None))
-
-
 def _batches(questions: Sequence[Question]) -> Iterator[list[Question]]:
     """Consecutive questions that together have few wordings, so that the memory for their logits stays bounded."""
     batch: list[Question] = []
     for question in questions:
         parts = (part for one in (*batch, question) for part in one.parts)
-        if batch and len(_wordings(parts)) > _WORDINGS_AT_ONCE:
+        if batch and len(wordings_of(parts)) > _WORDINGS_AT_ONCE:
             yield batch
             batch = []
         batch.append(question)
@@ -421,7 +386,3 @@ def _one_for_each(threshold: float | Sequence[float | None] | None, count: int) 
 def _check_threshold(threshold: float) -> None:
     if not 0.0 < threshold < 1.0:
         raise InputError(f"a threshold of {threshold} is no probability", "give a number between 0 and 1")
-
-
-def _logit(probability: float) -> float:
-    return math.log(probability / (1.0 - probability))

@@ -73,12 +73,37 @@ class DecisionConfig:
 
 
 @dataclass(frozen=True)
+class PresenceConfig:
+    """How evidence becomes the probability that a structure is in the scan, see ``inference.presence``.
+
+    Args:
+        intercept: of the logistic regression.
+        weights: of its features, in their order.
+    """
+
+    intercept: float
+    weights: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(value) for value in (self.intercept, *self.weights)):
+            raise ValueError("the calibration of presence has numbers that are not finite")
+
+
+@dataclass(frozen=True)
 class ModelConfig:
-    """Everything that is needed to run a model, apart from its weights."""
+    """Everything that is needed to run a model, apart from its weights.
+
+    Args:
+        architecture: sizes of the network.
+        preprocessing: how a CT becomes its input.
+        decision: when a structure counts as found.
+        presence: calibration of the probability of presence; None where the presence head speaks for itself.
+    """
 
     architecture: ArchitectureConfig = field(default_factory=ArchitectureConfig)
     preprocessing: PreprocessingConfig = field(default_factory=PreprocessingConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
+    presence: PresenceConfig | None = None
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ModelConfig:
@@ -97,11 +122,18 @@ class ModelConfig:
             ArchitectureConfig(**architecture),
             PreprocessingConfig(**preprocessing),
             DecisionConfig(**data.get("decision", {})),
+            _presence(data.get("presence")),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form of this configuration."""
         return asdict(self)
+
+
+def _presence(section: Mapping[str, Any] | None) -> PresenceConfig | None:
+    if section is None:
+        return None
+    return PresenceConfig(float(section["intercept"]), tuple(float(weight) for weight in section["weights"]))
 
 
 def voxel_size(spacing_mm: float | Sequence[float]) -> tuple[float, float, float]:

@@ -51,8 +51,10 @@ def compile_entries(folder: Path = SOURCE_FOLDER) -> str:
 def _read(path: Path) -> Any:
     import yaml  # type: ignore[import-untyped]
 
+    # libyaml reads ten times as fast as Python code; PyYAML comes with it nearly everywhere.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     with path.open(encoding="utf-8") as stream:
-        return yaml.safe_load(stream)
+        return yaml.load(stream, Loader=loader)
 
 
 def _without_number_keys(entry: dict[str, Any]) -> dict[str, Any]:

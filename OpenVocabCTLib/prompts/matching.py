@@ -12,7 +12,15 @@ from OpenVocabCTLib.prompts.concepts import Concept, Side
 from OpenVocabCTLib.prompts.laterality import BOTH, UNSAID, SidedWords, side_of_word, split_side
 from OpenVocabCTLib.prompts.normalise import canonical_word, is_plural, tokens, without_articles
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
-from OpenVocabCTLib.prompts.words import KIND_WORDS, NEUTRAL_WORDS, NEVER_CORRECTED, ORDINALS, SAME_WORD
+from OpenVocabCTLib.prompts.words import (
+    EMPTY_IN_DESCRIPTIONS,
+    KIND_WORDS,
+    NEUTRAL_WORDS,
+    NEVER_CORRECTED,
+    ORDINALS,
+    SAME_IN_DESCRIPTIONS,
+    SAME_WORD,
+)
 
 Sides = frozenset[Side]
 PhraseKey = tuple[Sides, tuple[str, ...]]
@@ -22,6 +30,9 @@ _MINIMUM_TYPO_LENGTH = 5
 _MINIMUM_JOINED_LENGTH = 4
 _MAXIMUM_WORDS = 24
 _MAXIMUM_JOINED_WORDS = 3
+_MINIMUM_DESCRIPTION = 3
+# The letter that people of other languages begin the same word with.
+_SAME_LETTER = {"k": "c", "c": "k"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,12 @@ def canonical(words: Iterable[str]) -> tuple[str, ...]:
     return tuple(canonical_word(word) for word in words)
 
 
+def described(words: Iterable[str]) -> tuple[str, ...]:
+    """Return what a description says: "tube which brings food into" says the same as "tube that carries food to"."""
+    same = (SAME_IN_DESCRIPTIONS.get(word, word) for word in words)
+    return canonical(word for word in same if word not in EMPTY_IN_DESCRIPTIONS)
+
+
 class PhraseIndex:
     """Every phrase of a vocabulary, ready to be looked up.
 
@@ -56,6 +73,8 @@ class PhraseIndex:
         self._phrases: dict[PhraseKey, Concept] = {}
         self._word_sets: dict[WordsKey, list[tuple[frozenset[str], Concept]]] = defaultdict(list)
         self._joined: dict[str, Concept] = {}
+        self._descriptions: dict[PhraseKey, set[str]] = defaultdict(set)
+        self._by_id = {concept.id: concept for concept in vocabulary}
         self._group_phrases: set[tuple[str, ...]] = set()
         self._kinds: dict[str, set[str]] = defaultdict(set)
         self._typed_words = set(SAME_WORD)
@@ -82,6 +101,9 @@ class PhraseIndex:
             self.collisions.append((phrase, present.id, concept.id))
         for spelling in _joined_spellings(sided.sides, sided.words):
             self._joined.setdefault(spelling, concept)
+        description = described(sided.words)
+        if len(description) >= _MINIMUM_DESCRIPTION:
+            self._descriptions[sided.sides, description].add(concept.id)
         if concept.members:
             self._group_phrases.add(plain)
         self._typed_words.update(sided.words)
@@ -121,7 +143,8 @@ class PhraseIndex:
 
     def lacks_side(self, concept: Concept, words: tuple[str, ...]) -> bool:
         """Tell whether tokens as typed name one of a pair without its side: "kidney", but not "kidneys", "rib cage"."""
-        is_pair = frozenset(concept.members) in self._pairs
+        first = self._by_id[concept.members[0]] if len(concept.members) == 2 else None
+        is_pair = first is not None and first.mirror in concept.members
         return is_pair and not (is_plural(words) or words in self._group_phrases or split_side(words).sides)
 
     def find(self, sided: SidedWords) -> Match | None:
@@ -133,6 +156,16 @@ class PhraseIndex:
         if match is None and len(core) == 1 and sided.words[0] in self._joined and not sided.sides:
             return Match(self._joined[sided.words[0]], "words")
         return match
+
+    def find_described(self, sided: SidedWords) -> Match | None:
+        """Return the concept that a description means: known words in their order, with other verbs between them."""
+        if len(sided.words) > _MAXIMUM_WORDS:
+            return None
+        description = described(sided.words)
+        if len(description) < _MINIMUM_DESCRIPTION:
+            return None
+        meant = self._descriptions.get((sided.sides, description), set())
+        return Match(self._by_id[next(iter(meant))], "words") if len(meant) == 1 else None
 
     def find_joined(self, sided: SidedWords) -> Match | None:
         """Return the concept meant when a blank in a word and one mistake are to blame: "gal bladder"."""
@@ -150,8 +183,10 @@ class PhraseIndex:
         if len(unknown) != 1 or unknown[0] in NEVER_CORRECTED:
             return None
         (wrong,) = unknown
+        typed = sided.words[core.index(wrong)]
         found: dict[str, Match] = {}
-        for candidate in self._candidates(wrong):
+        # The last letter of "pancraes" is no plural's.
+        for candidate in dict.fromkeys((*self._candidates(wrong), *self._candidates(typed))):
             right = canonical_word(candidate)
             match = self._look_up(sided.sides, tuple(right if word == wrong else word for word in core))
             if match is None or (frozenset(match.concept.members) in self._pairs and self._may_hold_a_side(wrong)):
@@ -183,7 +218,16 @@ class PhraseIndex:
         return Match(next(iter(meant.values())), "words") if len(meant) == 1 else None
 
     def _candidates(self, wrong: str) -> Iterator[str]:
-        if len(wrong) < _MINIMUM_TYPO_LENGTH or not wrong.isalpha():
+        if not wrong.isalpha():
+            return
+        other_letter = _SAME_LETTER.get(wrong[0], "") + wrong[1:]
+        if (
+            len(wrong) >= _MINIMUM_JOINED_LENGTH
+            and len(other_letter) == len(wrong)
+            and other_letter in self._known_words
+        ):
+            yield other_letter
+        if len(wrong) < _MINIMUM_TYPO_LENGTH:
             return
         for length in (len(wrong) - 1, len(wrong), len(wrong) + 1):
             for known in self._correctable.get((wrong[0], length), ()):

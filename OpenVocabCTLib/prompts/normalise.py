@@ -38,6 +38,9 @@ _KEEP_FINAL_S = ("ss", "us", "is", "as")
 
 _NTH = re.compile(r"0*(\d{1,2})(?:st|nd|rd|th)?")
 
+_ENDINGS = frozenset(ASKING_AFTER)
+_LONGEST_ENDING = max(map(len, ASKING_AFTER))
+
 _NUMERAL = re.compile(r"\d+|[ivx]+")
 
 
@@ -156,8 +159,9 @@ def strip_command(words: Sequence[str]) -> tuple[str, ...]:
     shortened = True
     while shortened and start < end:
         shortened = False
-        for phrase in ASKING_AFTER:
-            if tuple(words[max(start, end - len(phrase)) : end]) == phrase:
-                end -= len(phrase)
+        for length in range(min(_LONGEST_ENDING, end - start), 0, -1):
+            if tuple(words[end - length : end]) in _ENDINGS:
+                end -= length
                 shortened = True
+                break
     return tuple(words[start:end])

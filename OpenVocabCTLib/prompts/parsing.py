@@ -116,8 +116,9 @@ def _reader(vocabulary: Vocabulary) -> _Reader:
 class _Reader:
     """Reads prompts with the phrases of one vocabulary.
 
-    In this order: a known phrase, numbered structures, an expression, a misspelt phrase, an expression with misspelt
-    parts.  What is left is refused where an encoder would lose its point, and free text otherwise.
+    In this order: a known phrase, numbered structures, an expression, a description in other words, a misspelt phrase,
+    an expression with misspelt parts.  What is left is refused where an encoder would lose its point, and free text
+    otherwise.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
@@ -150,7 +151,8 @@ class _Reader:
         problem = self._problem(asked, parts)
         if problem:
             return Prompt(text, label, None, "unclear", None, problem)
-        corrected = self._known(text, label, readings, (self._index.find_misspelt, self._index.find_joined))
+        ways = (self._index.find_described, self._index.find_misspelt, self._index.find_joined)
+        corrected = self._known(text, label, readings, ways)
         return corrected or self._several(text, label, correct=True) or self._not_known(text, label, asked)
 
     def _known(

@@ -73,6 +73,29 @@ NEUTRAL_WORDS = _word_set(
 # not the thigh bone) nor change it ("jaw muscle" is not the jaw bone).
 KIND_WORDS = _word_set("gland muscle bone")
 
+# Verbs and prepositions of descriptions ("tube that carries food to the stomach") that say the same. Directions and
+# places (from, to, above, behind) are none of them: they tell one structure from another.
+SAME_IN_DESCRIPTIONS = _word_map(
+    """
+    carries=carry carrying=carry brings=carry bring=carry bringing=carry takes=carry take=carry taking=carry
+    transports=carry transport=carry transporting=carry delivers=carry deliver=carry delivering=carry
+    conducts=carry conduct=carry conducting=carry moves=carry move=carry moving=carry conveys=carry returns=carry
+    return=carry returning=carry holds=hold holding=hold contains=hold contain=hold containing=hold
+    makes=make making=make produces=make produce=make producing=make stores=store storing=store collects=store
+    collect=store collecting=store keeps=store keep=store keeping=store pumps=pump pumping=pump
+    into=to toward=to towards=to inside=in within=in before=front anterior=front
+    big=large
+    """
+)
+
+# Words of descriptions without a meaning of their own.
+EMPTY_IN_DESCRIPTIONS = _word_set(
+    """
+    that which who is are be in of on at with by and where it its goes go going runs run running leads lead leading
+    passes pass passing lies lie lying located situated found
+    """
+)
+
 # What may stand before the name of a structure.
 ASKING_BEFORE = _word_set(
     """

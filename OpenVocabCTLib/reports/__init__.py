@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from OpenVocabCTLib.reports.findings import Finding, read_report
+from OpenVocabCTLib.reports.prompting import ReportPrompts
 from OpenVocabCTLib.reports.sentences import Sentence, split_sentences
 
-__all__ = ["Finding", "Sentence", "read_report", "split_sentences"]
+__all__ = ["Finding", "ReportPrompts", "Sentence", "read_report", "split_sentences"]

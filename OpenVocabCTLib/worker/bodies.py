@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from OpenVocabCTLib.errors import InputError
-from OpenVocabCTLib.worker.protocol import MAX_PROMPT_LENGTH, MAX_PROMPTS, PromptRequest
+from OpenVocabCTLib.worker.protocol import MAX_PROMPT_LENGTH, MAX_PROMPTS, MAX_REPORT_LENGTH, PromptRequest
 
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
 _NAME_LENGTH = 1000
@@ -48,6 +48,11 @@ def read_job_id(body: dict[str, Any]) -> str | None:
 def read_texts(body: dict[str, Any]) -> list[str]:
     """Return the prompts of ``{"texts": [...]}``."""
     return [_text(text, "prompt", MAX_PROMPT_LENGTH) for text in _items(body.get("texts"))]
+
+
+def read_report_text(body: dict[str, Any]) -> str:
+    """Return the report of ``{"report": "..."}``."""
+    return _text(body.get("report"), "report", MAX_REPORT_LENGTH)
 
 
 def read_prompts(body: dict[str, Any]) -> list[PromptRequest]:

@@ -44,6 +44,10 @@ class WorkerClient:
         """How texts are understood."""
         return run(self.stepwise.prompts(texts))
 
+    def report(self, text: str) -> dict[str, Any]:
+        """What a radiology report finds, and what to segment to see it."""
+        return run(self.stepwise.report(text))
+
     def study(self, key: str) -> dict[str, Any] | None:
         """What the worker knows of a volume."""
         return run(self.stepwise.study(key))

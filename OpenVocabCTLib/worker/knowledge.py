@@ -46,6 +46,19 @@ def prompts_report(texts: Sequence[str], model: str | None) -> dict[str, Any]:
     return {"model": resolve(model).resolve().name, "prompts": records}
 
 
+def findings_report(report: str) -> dict[str, Any]:
+    """Say what a radiology report finds, and what to segment to see it: ``{"prompts": [{"prompt", "sentences"}]}``.
+
+    Raises:
+        InputError: it names no finding that is there.
+    """
+    from OpenVocabCTLib.reports import ReportPrompts
+
+    found = ReportPrompts.of(report)
+    prompts = [{"prompt": prompt, "sentences": list(sentences)} for prompt, sentences in found.sentences.items()]
+    return {"prompts": prompts, "findings": found.records()}
+
+
 def _trained(model: str | None) -> dict[str, Any]:
     from OpenVocabCTLib.models.checkpoints import read_config, resolve
     from OpenVocabCTLib.models.config import answered_concepts

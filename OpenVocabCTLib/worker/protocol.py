@@ -41,6 +41,7 @@ VOLUME_HEADER = "X-OpenVocabCT-Volume"
 SLAB_BYTES = 1 << 20
 MAX_PROMPTS = 256
 MAX_PROMPT_LENGTH = 2000
+MAX_REPORT_LENGTH = 100_000
 
 DTYPES = frozenset(
     {"int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"},

@@ -10,11 +10,18 @@ from typing import Any, Protocol
 import numpy as np
 
 from OpenVocabCTLib.errors import InputError
-from OpenVocabCTLib.worker.bodies import read_job_id, read_model, read_object, read_prompts, read_texts
+from OpenVocabCTLib.worker.bodies import (
+    read_job_id,
+    read_model,
+    read_object,
+    read_prompts,
+    read_report_text,
+    read_texts,
+)
 from OpenVocabCTLib.worker.engine import Engine
 from OpenVocabCTLib.worker.errors import StudyMissing
 from OpenVocabCTLib.worker.failures import TOO_LARGE, Refusal
-from OpenVocabCTLib.worker.knowledge import models_report, prompts_report, vocabulary_report
+from OpenVocabCTLib.worker.knowledge import findings_report, models_report, prompts_report, vocabulary_report
 from OpenVocabCTLib.worker.protocol import VOLUME_HEADER, VolumeHeader
 
 MAX_JSON_BYTES = 1 << 20
@@ -83,6 +90,10 @@ class Routes:
     def prompts(self, call: Call) -> Reply:
         """Say how texts are understood."""
         return 200, prompts_report(read_texts(_json(call)), self.engine.models.default[0])
+
+    def report(self, call: Call) -> Reply:
+        """Say what a radiology report asks to segment."""
+        return 200, findings_report(read_report_text(_json(call)))
 
     def free(self, call: Call) -> Reply:
         """Free all memory."""
@@ -160,6 +171,7 @@ _ROUTES: tuple[tuple[re.Pattern[str], dict[str, _Handler]], ...] = tuple(
         (r"/v1/vocabulary", {"GET": Routes.vocabulary}),
         (r"/v1/models", {"GET": Routes.models}),
         (r"/v1/prompts", {"POST": Routes.prompts}),
+        (r"/v1/reports", {"POST": Routes.report}),
         (r"/v1/studies", {"DELETE": Routes.free}),
         (rf"/v1/studies/{_KEY}", {"GET": Routes.study, "PUT": Routes.upload, "DELETE": Routes.drop}),
         (rf"/v1/studies/{_KEY}/encode", {"POST": Routes.encode}),

@@ -7,6 +7,7 @@ GET       /v1/status                  version, process, model, memory
 GET       /v1/vocabulary              every phrase that is understood
 GET       /v1/models                  models that can be loaded
 POST      /v1/prompts                 {texts}: how they are understood
+POST      /v1/reports                 {report}: its findings, and what to segment to see them
 PUT       /v1/studies/KEY             raw voxels, header X-OpenVocabCT-Volume: 201 kept, 200 known already
 GET       /v1/studies/KEY             {encoded, notes}
 DELETE    /v1/studies/KEY             forget one volume

@@ -95,6 +95,10 @@ class Session:
         """How texts are understood."""
         return self._with_client(lambda client: client.prompts(texts))
 
+    def report(self, text: str) -> Steps[dict[str, Any]]:
+        """What a radiology report finds, and what to segment to see it."""
+        return self._with_client(lambda client: client.report(text))
+
     def free(self) -> Steps[None]:
         """Have the worker free its memory; nothing is started for it."""
         self._encoded.clear()

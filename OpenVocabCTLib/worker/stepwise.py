@@ -65,6 +65,10 @@ class StepwiseClient:
         """How texts are understood; the dictionary of ``openvocabct prompts --json``."""
         return self._json("POST", "/v1/prompts", {"texts": list(texts)})
 
+    def report(self, text: str) -> Steps[dict[str, Any]]:
+        """What a radiology report finds, and what to segment to see it: ``{"prompts", "findings"}``."""
+        return self._json("POST", "/v1/reports", {"report": text})
+
     def study(self, key: str) -> Steps[dict[str, Any] | None]:
         """What the worker knows of a volume: ``{"encoded", "notes"}``, None when it has it not."""
         try:

@@ -65,6 +65,16 @@ class FakeSession:
             raise self.error
         return VOCABULARY
 
+    def report(self, text: str) -> Generator[None, None, dict[str, Any]]:
+        yield None
+        if self.error is not None:
+            raise self.error
+        sentences = [line.strip() for line in text.splitlines()]
+        return {
+            "prompts": [{"prompt": "left kidney cyst", "sentences": sentences}],
+            "findings": [{"finding": "pleural effusion", "status": "absent"}],
+        }
+
     def free(self) -> Generator[None, None, None]:
         yield None
         self.freed += 1
@@ -164,13 +174,16 @@ class FakeInstaller:
 
 
 class FakeDialogs:
-    def __init__(self, agree: bool = True, folder: str = "") -> None:
-        self.agree, self.folder_name = agree, folder
+    def __init__(self, agree: bool = True, folder: str = "", report: str = "") -> None:
+        self.agree, self.folder_name, self.report_text = agree, folder, report
         self.questions: list[str] = []
 
     def consent(self, _title: str, text: str) -> bool:
         self.questions.append(text)
         return self.agree
+
+    def report(self, _title: str, _hint: str) -> str:
+        return self.report_text
 
     def folder(self, _title: str) -> str:
         return self.folder_name

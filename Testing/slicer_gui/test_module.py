@@ -153,6 +153,21 @@ def test_real_dialog_asks_and_answers(slicer_gui: Any) -> None:
         assert Dialogs().consent("Packages", "torch 2 GB") is expected
 
 
+def test_real_dialog_takes_a_report(slicer_gui: Any) -> None:
+    from OpenVocabCTSlicer.dialogs import Dialogs
+
+    def paste(button: str) -> None:
+        box = QtWidgets.QApplication.activeModalWidget()
+        assert isinstance(box, QtWidgets.QDialog)
+        box.findChild(QtWidgets.QPlainTextEdit, "reportEdit").setPlainText("Cyst of the liver.")
+        buttons = box.findChild(QtWidgets.QDialogButtonBox)
+        buttons.button(getattr(QtWidgets.QDialogButtonBox.StandardButton, button)).click()
+
+    for button, expected in (("Ok", "Cyst of the liver."), ("Cancel", "")):
+        QtCore.QTimer.singleShot(50, lambda button=button: paste(button))
+        assert Dialogs().report("From report", "Paste it.") == expected
+
+
 def test_local_and_remote_sessions(slicer_gui: Any) -> None:
     from OpenVocabCTSlicer.sessions import session_for
     from OpenVocabCTSlicer.settings import UserSettings

@@ -410,3 +410,62 @@ def test_dispose_leaves_no_connection(make: Any) -> None:
     left = {name: w.connection_count() for name, w in vars(bench.ui).items() if isinstance(w, Proxy)}
     assert not any(left.values()), {name: count for name, count in left.items() if count}
     assert not bench.panel.runner.running
+
+
+def test_a_report_becomes_prompts_that_keep_their_sentences(make: Any) -> None:
+    bench = make(dialogs=FakeDialogs(report="Cyst of the left kidney.\n"))
+    click(bench.ui.fromReportButton)
+    wait_until(lambda: not bench.panel.runner.running)
+    assert bench.ui.promptEdit.plainText == "left kidney cyst"
+    assert "pleural effusion" in bench.message, "what is denied is said, not segmented"
+    assert not bench.logic.requests, "the user looks at the prompts first"
+    bench.panel.load_parameters()
+    bench.logic.rows = (row("left kidney cyst", sentence="Cyst of the left kidney."),)
+    click(bench.ui.applyButton)
+    wait_until(lambda: not bench.panel.runner.running)
+    assert bench.logic.requests[0].sentences == {"left kidney cyst": "Cyst of the left kidney."}
+    assert "Cyst of the left kidney." in bench.ui.resultTable.item(0, 0).toolTip()
+    bench.panel._on_row_selected(bench.panel.table.rows[0])
+    assert bench.message == "Report: Cyst of the left kidney."
+
+
+def test_a_report_stays_with_its_ct(make: Any) -> None:
+    bench = make(dialogs=FakeDialogs(report="Cyst of the left kidney."))
+    click(bench.ui.fromReportButton)
+    wait_until(lambda: bool(bench.panel.view.sentences))
+    other = bench.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT of another patient")
+    bench.ui.volumeSelector.setCurrentNode(other)
+    assert not bench.panel.view.sentences
+    bench.panel.load_parameters()
+    assert not bench.panel.view.sentences
+
+
+@pytest.mark.parametrize("text", ["", " \n "])
+def test_no_report_changes_nothing(make: Any, text: str) -> None:
+    bench = make(dialogs=FakeDialogs(report=text))
+    type_text(bench.ui.promptEdit, "aorta")
+    click(bench.ui.fromReportButton)
+    assert not bench.panel.runner.running
+    assert bench.ui.promptEdit.plainText == "aorta"
+
+
+def test_a_report_that_cannot_be_read_leaves_the_prompts(make: Any) -> None:
+    session = FakeSession(InputError("the report names no finding", "name structures"))
+    bench = make(dialogs=FakeDialogs(report="hello"), session=session)
+    type_text(bench.ui.promptEdit, "aorta")
+    click(bench.ui.fromReportButton)
+    wait_until(lambda: not bench.panel.runner.running)
+    assert bench.message == "the report names no finding: name structures"
+    assert bench.ui.promptEdit.plainText == "aorta"
+    assert bench.ui.applyButton.text == "Apply"
+
+
+def test_a_long_reason_gets_a_second_line(make: Any) -> None:
+    bench = make()
+    reason = "this model has seen left kidney in 1 scan only, too few to answer"
+    bench.panel.table.show((row("spleen"), row("left kidney", found=False, reason=reason), row("uterus", found=False)))
+    table = bench.ui.resultTable
+    short, long, other = (table._q.rowHeight(n) for n in range(3))
+    assert long > short == other
+    bench.panel.table.show((row("spleen"), row("left kidney"), row("uterus")))
+    assert table._q.rowHeight(1) == short

@@ -59,6 +59,14 @@ def refit(options: argparse.Namespace) -> None:
     print(options.output)
 
 
+def calibrate(options: argparse.Namespace) -> None:
+    """Probability of presence of a finished model."""
+    from openvocabct_training.calibration import calibrate as run
+
+    run(options.model, options.source, options.output, options.dataset, options.limit)
+    print(options.output)
+
+
 def evaluate(options: argparse.Namespace) -> None:
     """Accuracy, open vocabulary, robustness and cost of a model."""
     from openvocabct_training.evaluation import Options
@@ -123,6 +131,17 @@ def _parser() -> argparse.ArgumentParser:
     step.add_argument("--version", default="0.1.0", help="of the model (%(default)s)")
     step.add_argument("--decision", type=Path, help="YAML file with thresholds, for example small16_decision.yaml")
     step.set_defaults(run=export)
+
+    step = commands.add_parser("calibrate", help="fit the probability that a structure is in the scan, on validation")
+    step.add_argument("model", type=Path, help="model folder; its config.json gets the parameters")
+    step.add_argument("source", type=Path, help="folder that holds one folder per data set")
+    step.add_argument("--output", type=Path, required=True, help="folder for figures and reliability diagram")
+    step.add_argument(
+        "--dataset", nargs="+", default=("openkbp", "chest", "ibsi_sts"), metavar="NAME",
+        help="data sets of SOURCE whose validation patients are used (openkbp chest ibsi_sts)",
+    )  # fmt: skip
+    step.add_argument("--limit", type=int, default=None, help="only the first N patients of each")
+    step.set_defaults(run=calibrate)
 
     _add_evaluate(commands.add_parser("evaluate", help="measure a model: accuracy, open vocabulary, robustness, cost"))
     step = commands.add_parser("compare", help="several evaluations in one Markdown table")

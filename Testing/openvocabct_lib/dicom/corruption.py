@@ -22,6 +22,8 @@ from Testing.openvocabct_lib.dicom.clinical_series import POSITIONS, write_clini
 
 # Beyond this a place is wrong: scanners themselves round positions to 0.1 mm.
 TOLERANCE_MM = 0.35
+# Five slices show an uneven distance as nine do, and are read in half the time.
+LEFT_OUT = (0, 1, 7, 8)
 KINDS = ("byte", "byte in the header", "bytes", "tag removed", "truncated", "digit", "swapped")
 
 
@@ -96,7 +98,7 @@ def damaged_runs(count: int, seed: int, compress: bool = False) -> Counter[str]:
         originals = {}
         for position in POSITIONS:
             folder = Path(parent) / f"{position} original"
-            files = write_clinical(folder, position)
+            files = write_clinical(folder, position, skip=LEFT_OUT)
             if compress:
                 from Testing.openvocabct_lib.dicom.test_reading import COMPRESSED
                 from Testing.openvocabct_lib.dicom.test_reading import compress as compress_file

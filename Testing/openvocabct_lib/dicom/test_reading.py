@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import tempfile
 import zipfile
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -131,6 +133,55 @@ def test_a_damaged_compressed_slice(name: str, tmp_path: Path, capfd: pytest.Cap
     dataset.PixelData = encapsulate([b"\0" * 40])
     dataset.save_as(paths[3], enforce_file_format=True)
     assert "cannot be read" in refusal(tmp_path, capfd)
+
+
+# 8 x 8 voxels, unsigned, 16 bits: compressed losslessly with OpenJPH 0.26, because no reader here also writes HTJ2K.
+HTJ2K_FRAME = base64.b64decode(
+    "/0//UQApQAAAAAAIAAAACAAAAAAAAAAAAAAACAAAAAgAAAAAAAAAAAABDwEB/1AACAACAAAACv9SAAwAAgABAAUEBEAB/1wAEyCIkJCQkJCQkJ"
+    "CQkJCQiIiI/2QAFwABT3BlbkpQSCBWZXIgMC4yNi4zLv+QAAoAAAAAAKgAAf+TwAAmhf0FB3QAAADAABNAABNAABMAiP0Ch3QA0P0Ch3QA6v0D"
+    "B3QAwAAVMAAFVAABVGRQSVrUAKOUAIagjIYy/ADDlADe6oePIPcAw5QAwAAtqAAFqwAAtIAIQ7fjDgmLXmUQ3+/4nR2ykpAAVykYgNiYAAhD23"
+    "GC7x3fkZDKZigAz58YgAh4ABJ6950JE37n3QkJHz4xAL7YAP/Z"
+)
+HTJ2K = ("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.203")
+
+
+def write_htj2k(folder: Path, syntax: str, frame: bytes = HTJ2K_FRAME) -> NDArray[np.int16]:
+    """Three slices whose content is known; return their HU."""
+    stored = np.zeros((8, 8), np.int16)
+    stored[2:6, 2:7] = 1064
+    stored[3:5, 3:5] = 2024
+    for k in range(3):
+        dataset = write_slice(folder / f"{k}.dcm", stored - 1024, (0, 0, 3 * k), PixelRepresentation=0)
+        dataset.PixelData = encapsulate([frame])
+        dataset["PixelData"].VR = "OB"
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.save_as(folder / f"{k}.dcm", enforce_file_format=True)
+    return np.repeat((stored - 1024)[None], 3, axis=0)
+
+
+@pytest.mark.parametrize("syntax", HTJ2K)
+def test_high_throughput_jpeg_2000(syntax: str, tmp_path: Path) -> None:
+    expected = write_htj2k(tmp_path, syntax)
+    np.testing.assert_array_equal(CTVolume.read(tmp_path).array, expected)
+
+
+def test_damaged_high_throughput_jpeg_2000(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name, frame in (("cut", HTJ2K_FRAME[:120]), ("zeros", b"\0" * 40)):
+        (tmp_path / name).mkdir()
+        write_htj2k(tmp_path / name, HTJ2K[0], frame)
+        assert "cannot be read" in refusal(tmp_path / name, capfd)
+
+
+def test_high_throughput_jpeg_2000_without_its_decoder(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pydicom.pixels.decoders.base import Decoder
+
+    write_htj2k(tmp_path, HTJ2K[0])
+    monkeypatch.setattr(Decoder, "is_available", False)
+    message = refusal(tmp_path, capfd)
+    assert "High-Throughput JPEG 2000" in message
+    assert "pip install" in message
 
 
 def test_overlays_in_unused_bits(tmp_path: Path) -> None:

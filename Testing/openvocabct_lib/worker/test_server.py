@@ -119,6 +119,18 @@ def test_vocabulary_models_and_prompts(worker: Running) -> None:
         client.prompts([" "])
 
 
+def test_a_report_is_read(worker: Running, caplog: pytest.LogCaptureFixture) -> None:
+    client = WorkerClient(worker.address)
+    report = client.report("Cyst in the left kidney of Jane Doe. No pleural effusion.")
+    assert report["prompts"][0]["prompt"] == "left kidney cyst"
+    assert report["prompts"][0]["sentences"] == ["Cyst in the left kidney of Jane Doe."]
+    assert [finding["status"] for finding in report["findings"]] == ["present", "absent"]
+    assert "Doe" not in caplog.text
+    for text, message in (("No cyst.", "names no finding"), ("a" * 100_001, "more than")):
+        with pytest.raises(InputError, match=message):
+            client.report(text)
+
+
 def test_upload_encode_answer(worker: Running) -> None:
     key, header, array = keyed_ct()
     client, seen = WorkerClient(worker.address), Recorder()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +92,39 @@ def write_suite_bars(summary: dict[str, Any], path: Path) -> None:
     axes.set_yticks(places, list(bars))
     axes.set_xlim(0, 1.12)
     axes.grid(axis="x", alpha=0.3)
+    _save(figure, path)
+
+
+def write_reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]], path: Path) -> None:
+    """Write a reliability diagram: how often what is said with some probability is so; on the line it is as often.
+
+    Args:
+        curves: legend -> mean probability, share that is so, and number of samples of every bin.
+        path: PNG file.
+
+    Raises:
+        InputError: the folder cannot be written.
+        ResourceError: the disk is full.
+    """
+    figure = _figure(5.2, 6.2)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    above.plot((0, 1), (0, 1), color="#888888", linestyle="--", linewidth=1)
+    for place, (name, bins) in enumerate(curves.items()):
+        means, shares, counts = zip(*bins, strict=True)
+        colour = ("#c2571a", "#3b7dd8")[place % 2]
+        # A bin of one sample says 0 or 1 and little else: the area of a mark is its number of samples.
+        above.plot(means, shares, color=colour, linewidth=1, alpha=0.4)
+        above.scatter(means, shares, [12 + 4 * count for count in counts], color=colour, alpha=0.8, label=name)
+        offset = (place - (len(curves) - 1) / 2) * 0.03
+        below.bar([mean + offset for mean in means], counts, width=0.03, color=colour)
+    above.set_ylabel("share of structures that are in the scan")
+    above.set_ylim(-0.02, 1.02)
+    figure.legend(loc="outside upper center", fontsize=9, ncols=2, markerscale=0.5)
+    above.grid(alpha=0.3)
+    below.set_yscale("log")
+    below.set_ylabel("questions")
+    below.set_xlabel("probability of presence")
+    below.set_xlim(-0.02, 1.02)
     _save(figure, path)
 
 
