@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from OpenVocabCTLib.commands.converting import convert
 from OpenVocabCTLib.commands.options import JsonOption
 from OpenVocabCTLib.commands.results import NOTHING, decimal
 from OpenVocabCTLib.commands.terminal import print_json, print_table
@@ -14,7 +15,8 @@ from OpenVocabCTLib.commands.terminal import print_json, print_table
 if TYPE_CHECKING:
     from OpenVocabCTLib.models.checkpoints import ModelInfo
 
-models = typer.Typer(help="List, describe and verify models.", no_args_is_help=False)
+models = typer.Typer(help="List, describe, verify, convert, download and import models.", no_args_is_help=False)
+models.add_typer(convert, name="convert")
 
 NameArgument = Annotated[str | None, typer.Argument(metavar="[NAME|DIR]", help="Model; the embedded one by default.")]
 

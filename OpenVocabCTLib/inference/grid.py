@@ -39,12 +39,14 @@ class WorkingGrid:
         shape: voxels along (S, A, R).
         spacing: mm along (S, A, R); close to the requested spacing, exact so that both grids cover the same extent.
         native_to_working: 4x4, native (k, j, i, 1) index -> working (s, a, r, 1) index.
+        stepped_axis: working axis on which the nearest value is taken on the way back, not an interpolated one.
     """
 
     native: Geometry
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
     native_to_working: np.ndarray
+    stepped_axis: int | None = None
 
     @property
     def separable(self) -> bool:
@@ -229,7 +231,7 @@ def _separable_to_native(values: Tensor, offset: Sequence[int], grid: WorkingGri
         source_axis.append(source)
         scale, shift = grid.native_to_working[axis, source], grid.native_to_working[axis, 3] - offset[axis]
         position = torch.arange(box[source].start, box[source].stop, dtype=torch.float64) * scale + shift
-        result = _lerp(result, axis, position)
+        result = _nearest(result, axis, position) if axis == grid.stepped_axis else _lerp(result, axis, position)
     # Working axis ``a`` now runs over native axis ``source_axis[a]``.
     return result.permute([source_axis.index(native) for native in range(3)])
 
@@ -243,3 +245,8 @@ def _lerp(values: Tensor, axis: int, position: Tensor) -> Tensor:
     weight = (position - low).to(values.dtype)
     weight = weight.reshape([-1 if dim == axis else 1 for dim in range(3)])
     return torch.lerp(values.index_select(axis, low), values.index_select(axis, high), weight)
+
+
+def _nearest(values: Tensor, axis: int, position: Tensor) -> Tensor:
+    """Nearest value along one axis at float positions; half-way the upper one."""
+    return values.index_select(axis, (position + 0.5).floor().long().clamp(0, values.shape[axis] - 1))

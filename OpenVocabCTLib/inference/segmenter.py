@@ -28,6 +28,7 @@ from OpenVocabCTLib.models import checkpoints
 from OpenVocabCTLib.models.config import DecisionConfig, ModelConfig
 from OpenVocabCTLib.models.heads import Queries
 from OpenVocabCTLib.models.openvocab import OpenVocabCT
+from OpenVocabCTLib.models.tables import KIND as CLASS_TABLE
 from OpenVocabCTLib.output.algorithm import Algorithm
 from OpenVocabCTLib.output.masks import CroppedMask
 from OpenVocabCTLib.output.segmentation import Segment, Segmentation, unanswered
@@ -41,6 +42,8 @@ BANK_FILE = "text_bank.safetensors"
 _WORDINGS_AT_ONCE = 8
 _LANDMARKS_AT_ONCE = 4  # with the other sides of theirs as many wordings
 _LANDMARK_ML = 5.0
+# One voxel threshold for all prompts, one for each, or those of the model.
+Thresholds = float | Sequence[float | None] | None
 
 
 class Segmenter:
@@ -98,6 +101,10 @@ class Segmenter:
         folder = checkpoints.resolve(name_or_dir)
         checkpoints.verify(folder)
         raw = checkpoints.read_config(folder)
+        if raw.get("kind") == CLASS_TABLE:
+            from OpenVocabCTLib.inference.tables.segmenter import TableSegmenter
+
+            return TableSegmenter.open(folder, raw, device, precision, backend)
         config, model = _load_network(folder, raw, compute)
         vocabulary = Vocabulary.load()
         questions = QuestionMaker(
@@ -128,6 +135,11 @@ class Segmenter:
             embedding = encode_volume(volume, self.tower, self.config.preprocessing, progress)
             self.cache.put(key, embedding)
         return Study(self, volume, embedding)
+
+    @property
+    def decision(self) -> DecisionConfig:
+        """Thresholds."""
+        return self.config.decision
 
     def queries(self, wordings: Sequence[Wording]) -> Queries:
         """Wordings to queries, on the CPU."""
@@ -191,9 +203,7 @@ class Study:
         self.segmenter, self.volume, self.embedding = segmenter, volume, embedding
         self.seconds = embedding.seconds
 
-    def segment(
-        self, prompts: PromptSet | Iterable[str], threshold: float | Sequence[float | None] | None = None
-    ) -> Segmentation:
+    def segment(self, prompts: PromptSet | Iterable[str], threshold: Thresholds = None) -> Segmentation:
         """Answer prompts, one segment each, in their order.
 
         Args:
@@ -208,9 +218,7 @@ class Study:
         segments = tuple(stream.segments)
         return Segmentation(self.volume.geometry, segments, self.volume, stream.notes, self.segmenter.algorithm)
 
-    def stream(
-        self, prompts: PromptSet | Iterable[str], threshold: float | Sequence[float | None] | None = None
-    ) -> Stream:
+    def stream(self, prompts: PromptSet | Iterable[str], threshold: Thresholds = None) -> Stream:
         """Answer prompts as `segment` does, but hand the segments over as they are found.
 
         Who does not keep them needs memory for the masks of a few prompts only, however many are asked.
@@ -258,9 +266,23 @@ class Study:
             np.maximum(result, values.sigmoid().numpy(), out=result)
         return result
 
+    def prepare(self, prompts: PromptSet | Iterable[str] | None, progress: Progress | None = None) -> None:
+        """Run what prompts need and has not been run, everything for None.
+
+        Nothing here: one image pass serves every prompt.  Models of several networks have more to do.
+        """
+
+    def is_ready_for(self, prompts: PromptSet | Iterable[str] | None) -> bool:
+        """Whether prompts can be answered without `prepare`."""
+        return True
+
+    def _any_embedding(self) -> VoxelEmbedding:
+        """An embedding whose last channel is leftness."""
+        return self.embedding
+
     @property
     def _decision(self) -> DecisionConfig:
-        return self.segmenter.config.decision
+        return self.segmenter.decision
 
     def _parts(self, questions: Sequence[Question]) -> list[list[Answer]]:
         """Ask every part of every question in one product with the voxel embedding; rivals are asked with them."""
@@ -276,7 +298,7 @@ class Study:
                     settle(
                         logits[part.wording],
                         logits[part.rival] if part.rival else None,
-                        _logit(part.threshold),
+                        logit(part.threshold),
                         presence[part.wording],
                     )
                     for part in question.parts
@@ -309,7 +331,7 @@ class Study:
             ]
             if not any(masks[place] is not None for place in wanted):
                 return _Outcome(presence, "no voxel is above the threshold", None)
-            mask = evaluate(formula, masks, lambda found, side: half_of(found, side, self.embedding))
+            mask = evaluate(formula, masks, lambda found, side: half_of(found, side, self._any_embedding()))
         if mask is None:
             return _Outcome(presence, "found, but nothing of it is left by what was asked", None)
         volume_ml = mask.count * self.volume.geometry.voxel_volume_ml
@@ -337,7 +359,7 @@ class Study:
             asked_for = [questions.ask(prompt) for prompt in PromptSet.parse([concept.name for concept in batch])]
             for concept, question, answers in zip(batch, asked_for, self._parts(asked_for), strict=True):
                 (part,), (answer,) = question.parts, answers
-                volume_ml = int((answer.logits[answer.box] > _logit(part.threshold)).sum()) * voxel_ml
+                volume_ml = int((answer.logits[answer.box] > logit(part.threshold)).sum()) * voxel_ml
                 if answer.presence >= part.presence_threshold and volume_ml >= _LANDMARK_ML:
                     found.append(concept)
         return tuple(found)
@@ -346,7 +368,7 @@ class Study:
         """Mask of one part on the native grid, None without a voxel."""
         if not answer.positive:
             return None
-        mask = native_mask(answer, self.embedding, _logit(part.threshold))
+        mask = native_mask(answer, self.embedding, logit(part.threshold))
         return mask if mask.count else None
 
     def _complete(self, blank: Segment, question: Question, outcome: _Outcome) -> Segment:
@@ -381,7 +403,7 @@ def _batches(questions: Sequence[Question]) -> Iterator[list[Question]]:
         yield batch
 
 
-def _one_for_each(threshold: float | Sequence[float | None] | None, count: int) -> Sequence[float | None]:
+def _one_for_each(threshold: Thresholds, count: int) -> Sequence[float | None]:
     every = [threshold] * count if threshold is None or isinstance(threshold, int | float) else list(threshold)
     if len(every) != count:
         raise InputError(f"there are {len(every)} thresholds for {count} prompts", "give one for each, or one for all")
@@ -396,5 +418,6 @@ def _check_threshold(threshold: float) -> None:
         raise InputError(f"a threshold of {threshold} is no probability", "give a number between 0 and 1")
 
 
-def _logit(probability: float) -> float:
+def logit(probability: float) -> float:
+    """Logit of a probability between 0 and 1."""
     return math.log(probability / (1.0 - probability))

@@ -17,7 +17,7 @@ from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.inference.devices import Compute, cpu_is_fast_at_bf16
 from OpenVocabCTLib.inference.graph_cache import GraphCache
 from OpenVocabCTLib.inference.tiling import Index3
-from OpenVocabCTLib.models.openvocab import OpenVocabCT
+from OpenVocabCTLib.models.openvocab import ImageFeatures
 
 if TYPE_CHECKING:
     import openvino
@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 Backend = Literal["auto", "torch", "openvino"]
 
 _log = logging.getLogger(__name__)
+
+
+class TileEncoder(Protocol):
+    """A network that makes voxel embeddings of tiles: ``OpenVocabCT``, or one with fixed classes."""
+
+    backbone: Any
+    embedding_channels: Any
+
+    def encode_image(self, hu: Tensor, leftness: Tensor, /) -> ImageFeatures:
+        """(B, D, H, W) tiles and leftness -> voxel embedding (B, E, D, H, W) and presence tokens."""
 
 
 class TileFeatures(NamedTuple):
@@ -59,7 +69,7 @@ class TorchTower:
         compute: device and number format.
     """
 
-    def __init__(self, model: OpenVocabCT, compute: Compute) -> None:
+    def __init__(self, model: TileEncoder, compute: Compute) -> None:
         self._model, self._compute = model, compute
         self.name = f"torch {compute.device} {compute.dtype}"
         self.channels, self.stride = model.embedding_channels, model.backbone.stride
@@ -86,7 +96,7 @@ class OpenVinoTower:
         RuntimeError: OpenVINO cannot convert the network.
     """
 
-    def __init__(self, model: OpenVocabCT, dtype: torch.dtype, weights: str = "") -> None:
+    def __init__(self, model: TileEncoder, dtype: torch.dtype, weights: str = "") -> None:
         self._openvino = _import_openvino()
         self._precision = {torch.float32: "f32", torch.bfloat16: "bf16"}[dtype]
         self.name = f"openvino {self._precision}"
@@ -106,7 +116,7 @@ class OpenVinoTower:
             embedding, presence = (torch.from_numpy(result[index].copy())[0] for index in range(2))
         return TileFeatures(embedding, presence)
 
-    def _kept_graph(self, model: OpenVocabCT, weights: str) -> openvino.Model:
+    def _kept_graph(self, model: TileEncoder, weights: str) -> openvino.Model:
         """Read the converted network from disk, or convert it and keep it there."""
         cache = GraphCache(cache_folder() / "networks", weights, self._openvino.__version__)
         graph = cache.read(self._core)
@@ -133,7 +143,7 @@ class OpenVinoTower:
         return self._compiled[1]
 
 
-def choose_tower(model: OpenVocabCT, compute: Compute, backend: Backend = "auto", weights: str = "") -> ImageTower:
+def choose_tower(model: TileEncoder, compute: Compute, backend: Backend = "auto", weights: str = "") -> ImageTower:
     """Pick what runs the image tower.
 
     Args:
@@ -177,7 +187,7 @@ def _import_openvino() -> Any:
 class _TileNetwork(nn.Module):
     """The part of the network that runs per tile, with tensors in and out."""
 
-    def __init__(self, model: OpenVocabCT) -> None:
+    def __init__(self, model: TileEncoder) -> None:
         super().__init__()
         self.model = model
 
@@ -187,7 +197,7 @@ class _TileNetwork(nn.Module):
         return features.embedding, features.presence
 
 
-def _convert(model: OpenVocabCT) -> openvino.Model:
+def _convert(model: TileEncoder) -> openvino.Model:
     """Trace the network and convert the trace; the graph takes tiles of any shape.
 
     ``openvino.convert_model`` does the same with the telemetry in between.
