@@ -56,7 +56,7 @@ class ModelInfo:
 
 
 def available_models() -> tuple[ModelInfo, ...]:
-    """Describe every readable model: the embedded ones, then those in the folders that $OPENVOCABCT_MODELS lists, then the user's.
+    """Describe every readable model: the embedded, those in the folders of $OPENVOCABCT_MODELS, then the user's.
 
     A folder that cannot be read is logged and left out, so that one damaged model does not hide the others.
     """

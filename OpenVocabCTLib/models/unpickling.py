@@ -6,7 +6,9 @@ it is looked up.
 
 from __future__ import annotations
 
+import errno
 import pickle
+import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -20,8 +22,8 @@ from OpenVocabCTLib.errors import InputError, ModelError
 
 _GET_AGAIN = "get the checkpoint again from where it was published"
 _REFUSED = "do not use this file; get the checkpoint from where it was published"
-# Words that torch's and our own unpickler use for what they refuse to build.
-_FORBIDDEN = ("Unsupported global", "Unsupported class", "GLOBAL", "not allowed", "weights_only")
+# How torch's and our own unpickler name what they refuse to build.
+_REFUSALS = (r"GLOBAL ([\w.]+)", r"^([\w.]+) is not allowed", r"(Can only \w+ \w+)", r"([Uu]nsupported class [\w.]+)")
 _MAX_PICKLE_BYTES = 64 << 20
 
 
@@ -96,6 +98,9 @@ def _one_line(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputError(f"there is no {path.name} in {path.parent.name or path.parent}", "check the path") from error
     except OSError as error:
+        # Readers of archives report offsets beyond the end of a file as an invalid argument.
+        if error.errno in (None, errno.EINVAL):
+            raise ModelError(f"{path.name} is damaged or cut off", _GET_AGAIN) from error
         raise InputError(f"{path.name} cannot be read ({error.strerror})", "check the path and permissions") from error
     except (
         pickle.UnpicklingError,
@@ -109,19 +114,8 @@ def _one_line(path: Path) -> Iterator[None]:
         ImportError,
         MemoryError,
     ) as error:
-        text = str(error)
-        if isinstance(error, pickle.UnpicklingError) and any(word in text for word in _FORBIDDEN):
-            raise ModelError(
-                f"{path.name} would run or build things that no checkpoint needs{_named(text)}", _REFUSED
-            ) from error
+        refused = next((found[1] for one in _REFUSALS if (found := re.search(one, str(error)))), None)
+        if isinstance(error, pickle.UnpicklingError) and refused:
+            what = f"{path.name} would run or build things that no checkpoint needs ({refused})"
+            raise ModelError(what, _REFUSED) from error
         raise ModelError(f"{path.name} is damaged or cut off", _GET_AGAIN) from error
-
-
-def _named(text: str) -> str:
-    """What the file asked for, where the unpickler says it."""
-    for before, after in (("GLOBAL ", " was not"), ("", " is not allowed")):
-        start = text.find(before)
-        end = text.find(after)
-        if 0 <= start < end:
-            return f" ({text[start + len(before) : end].strip()})"
-    return ""

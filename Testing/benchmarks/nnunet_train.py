@@ -20,7 +20,8 @@ from typing import Any
 
 import SimpleITK as sitk
 
-TRAINED_ON, EPOCHS, ITERATIONS = 6, 10, 20
+TRAINED_ON = 6
+EPOCHS, ITERATIONS = (int(number) for number in os.environ.get("EPOCHS_ITERATIONS", "10 20").split())
 SMALL = {"batch_size": 2, "batch_dice": False}
 BLOCKS = {"n_stages": 4, "features_per_stage": [12, 24, 48, 64], "strides": [[1] * 3, [2] * 3, [2] * 3, [2] * 3]}
 BLOCKS["kernel_sizes"] = [[3] * 3] * 4
@@ -37,7 +38,6 @@ def main(data: Path, work: Path) -> None:
     for name, folder in (("nnUNet_raw", "raw"), ("nnUNet_preprocessed", "preprocessed"), ("nnUNet_results", "results")):
         (work / folder).mkdir(parents=True, exist_ok=True)
         os.environ[name] = str(work / folder)
-    os.environ["nnUNet_n_proc_DA"] = "0"  # noqa: SIM112 the name that nnU-Net reads
     write_inputs(sorted((data / "validation").iterdir()), work / "input")
     complete = [folder for folder in sorted((data / "train").iterdir()) if len(_meta(folder)["organ_values"]) == 7]
     cases = [folder for folder in complete if not _meta(folder)["truncated"]] + complete
@@ -91,6 +91,7 @@ def train(
 
     if (target / "fold_0" / "checkpoint_final.pth").exists():
         return
+    os.environ["nnUNet_n_proc_DA"] = "1"  # noqa: SIM112 the name that nnU-Net reads
     extract_fingerprints([number], num_processes=1)
     plan_experiments([number], experiment_planner_class_name=planner)
     prepared = next(Path(str(nnUNet_preprocessed)).glob(f"Dataset{number}_*"))
@@ -106,6 +107,7 @@ def train(
         plans["transpose_forward"] = plans["transpose_backward"] = transpose
     path.write_text(json.dumps(plans))
     preprocess([number], plans_identifier=path.stem, configurations=["3d_fullres"], num_processes=[1])
+    os.environ["nnUNet_n_proc_DA"] = "0"  # noqa: SIM112 augmentation in this process
     description = json.loads((prepared / "dataset.json").read_text())
     trainer = nnUNetTrainer(plans | {"continue_training": False}, "3d_fullres", 0, description, torch.device("cpu"))
     trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = EPOCHS, ITERATIONS, 2

@@ -11,7 +11,7 @@ Family = Literal["stunet", "plain_unet", "residual_unet"]
 _FAMILIES: dict[str, Family] = {"PlainConvUNet": "plain_unet", "ResidualEncoderUNet": "residual_unet"}
 _BLOCKS = {"plain_unet": "n_conv_per_stage", "residual_unet": "n_blocks_per_stage"}
 # The last part of the dotted names in a plan; what is not here is refused, never imported.
-_PARTS = {
+_PARTS: dict[str, set[str | None]] = {
     "conv_op": {"Conv3d"},
     "norm_op": {"InstanceNorm3d"},
     "dropout_op": {None},

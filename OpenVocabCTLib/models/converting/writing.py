@@ -127,12 +127,7 @@ def _card(name: str, config: TableConfig, networks: Sequence[SourceNetwork], des
     lines = [f"# {name}", "", f"Converted from: {description.source}.  Licence of the weights: {description.licence}."]
     lines += ["", "Research use; not a medical device.  Nobody measured this conversion on your data.", ""]
     for network, source in zip(config.networks, networks, strict=True):
-        given = network.preprocessing
-        lines.append(
-            f"- `{network.file}`: {network.name}, {network.family}, {network.folds} fold(s), "
-            f"{len(network.classes) - 1} classes, voxels of {describe_voxels(given.spacing_mm)}, tiles {' x '.join(map(str, given.patch))}, "
-            f"orientation {given.orientation}, flips along axes {list(given.mirror_axes)}"
-        )
+        lines.append(f"- `{network.file}`: {_in_words(network)}")
         lines += [f"  - {file}: sha256 {digest}" for file, digest in source.hashes.items()]
     lines += ["", "## Preprocessing", ""]
     lines.append(
@@ -145,6 +140,15 @@ def _card(name: str, config: TableConfig, networks: Sequence[SourceNetwork], des
     if own:
         lines += ["", "## Classes without a place in the vocabulary", "", ", ".join(own)]
     return "\n".join(lines) + "\n"
+
+
+def _in_words(network: NetworkConfig) -> str:
+    given = network.preprocessing
+    return (
+        f"{network.name}, {network.family}, {network.folds} fold(s), {len(network.classes) - 1} classes, voxels of "
+        f"{describe_voxels(given.spacing_mm)}, tiles {' x '.join(map(str, given.patch))}, "
+        f"orientation {given.orientation}, flips along axes {list(given.mirror_axes)}"
+    )
 
 
 def _words(config: OpenWordsConfig) -> str:
