@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from OpenVocabCTLib.commands.converting import convert
+from OpenVocabCTLib.commands.getting import download_model, import_files
 from OpenVocabCTLib.commands.options import JsonOption
 from OpenVocabCTLib.commands.results import NOTHING, decimal
 from OpenVocabCTLib.commands.terminal import print_json, print_table
@@ -17,19 +18,23 @@ if TYPE_CHECKING:
 
 models = typer.Typer(help="List, describe, verify, convert, download and import models.", no_args_is_help=False)
 models.add_typer(convert, name="convert")
+models.command("download")(download_model)
+models.command("import")(import_files)
 
 NameArgument = Annotated[str | None, typer.Argument(metavar="[NAME|DIR]", help="Model; the embedded one by default.")]
 
 
 @models.command("list")
 def list_models(as_json: JsonOption = False) -> None:
-    """List the embedded models and those in the folders that $OPENVOCABCT_MODELS names."""
+    """List the models that are here, and public ones that can be installed."""
     from OpenVocabCTLib.models.checkpoints import available_models
     from OpenVocabCTLib.models.config import describe_voxels
+    from OpenVocabCTLib.models.registry import registry
 
     found = available_models()
+    public = [entry for entry in registry() if entry.name not in {info.name for info in found}]
     if as_json:
-        print_json({"models": [model_record(info) for info in found]})
+        print_json({"models": [model_record(info) for info in found], "public": [entry.record() for entry in public]})
         return
     rows = [
         (
@@ -42,6 +47,23 @@ def list_models(as_json: JsonOption = False) -> None:
         for info in found
     ]
     print_table(("model", "version", "parameters", "voxels", "structures"), rows, right=(2, 3, 4))
+    typer.echo("\npublic models, for `openvocabct models download NAME` or, by hand, `models import FILE --as NAME`:\n")
+    offers = [
+        (
+            entry.name,
+            entry.segments,
+            f"{entry.spacing_mm:g} mm",
+            f"{entry.megabytes} MB",
+            f"{entry.memory_gb} GB",
+            f"{entry.cpu_minutes} min",
+            "download" if entry.files else "by hand",
+            entry.licence,
+        )
+        for entry in public
+    ]
+    titles = ("model", "segments", "voxels", "size", "memory*", "CPU time*", "get it", "licence")
+    print_table(titles, offers, right=(2, 3, 4, 5))
+    typer.echo("\n* estimates for a CT of 512 x 512 x 600 voxels")
 
 
 @models.command("show")

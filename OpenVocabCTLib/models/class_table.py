@@ -59,9 +59,8 @@ def build_backbone(family: str, arguments: Mapping[str, Any]) -> nn.Module:
         KeyError, TypeError, ValueError, AssertionError: the arguments make no network.
     """
     if family == "stunet":
-        return _STUNetFeatures(
-            STUNet(arguments["channels"], int(arguments["depth"]), strides=[tuple(one) for one in arguments["strides"]])
-        )
+        strides = [(int(d), int(h), int(w)) for d, h, w in arguments["strides"]]
+        return _STUNetFeatures(STUNet(arguments["channels"], int(arguments["depth"]), strides=strides))
     if family not in UNETS:
         raise ValueError(f"unknown network {family!r}")
     if importlib.util.find_spec("dynamic_network_architectures") is None:

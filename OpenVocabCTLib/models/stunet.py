@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 CHANNEL_MULTIPLIERS = (1, 2, 4, 8, 16, 16)
-Stride = int | tuple[int, ...]
+Stride = int | tuple[int, int, int]
 
 
 @dataclass(frozen=True)

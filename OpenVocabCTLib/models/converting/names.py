@@ -19,7 +19,8 @@ def known_concepts(classes: Sequence[str]) -> dict[str, str]:
     Args:
         classes: names as the framework writes them, the background first.
     """
-    vocabulary, found = Vocabulary.load(), {}
+    vocabulary = Vocabulary.load()
+    found: dict[str, str] = {}
     for name in classes[1:]:
         words = plain(name)
         prompt = PromptSet.parse([words], vocabulary)[0] if words else None
