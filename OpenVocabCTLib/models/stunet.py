@@ -108,6 +108,7 @@ class STUNet(nn.Module):
         self.channels = tuple(channels)
         self.stride = 2 ** (len(self.channels) - 1)
         steps: list[Stride] = [2] * (len(self.channels) - 1) if strides is None else list(strides)
+        self.steps = [[step] * 3 if isinstance(step, int) else list(step) for step in steps]
 
         def stage(c_in: int, c_out: int, stride: Stride) -> nn.Sequential:
             first = BasicResBlock(c_in, c_out, stride, project=True)
