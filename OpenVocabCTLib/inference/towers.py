@@ -31,7 +31,10 @@ class TileEncoder(Protocol):
     """A network that makes voxel embeddings of tiles: ``OpenVocabCT``, or one with fixed classes."""
 
     backbone: Any
-    embedding_channels: Any
+
+    @property
+    def embedding_channels(self) -> int:
+        """Channels E of the voxel embedding."""
 
     def encode_image(self, hu: Tensor, leftness: Tensor, /) -> ImageFeatures:
         """(B, D, H, W) tiles and leftness -> voxel embedding (B, E, D, H, W) and presence tokens."""

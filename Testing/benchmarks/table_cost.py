@@ -31,7 +31,7 @@ def main(ct: Path, folders: list[Path]) -> None:
         if not isinstance(segmenter, TableSegmenter):
             raise TypeError("not a model with class tables")
         for number in range(len(networks)):
-            segmenter.tower(number)  # loading is no part of what a prompt costs
+            segmenter.network_tower(number)  # loading is no part of what a prompt costs
         first, *_ = segmenter.table_config.networks
 
         ten = [plain(first.classes[1 + index % (len(first.classes) - 1)]) for index in range(10)]

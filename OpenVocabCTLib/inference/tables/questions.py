@@ -41,7 +41,9 @@ def class_phrases(network: NetworkConfig, row: int, vocabulary: Vocabulary) -> t
 
 def phrases_of(network: NetworkConfig, vocabulary: Vocabulary, bank: EmbeddingBank) -> Phrases:
     """Phrases of all classes of a network but the background."""
-    texts, classes, sides = [], [], []
+    texts: list[str] = []
+    classes: list[int] = []
+    sides: list[int] = []
     for row in range(1, len(network.classes)):
         phrases, side = class_phrases(network, row, vocabulary)
         texts += phrases

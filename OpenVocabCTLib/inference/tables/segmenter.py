@@ -98,7 +98,7 @@ class TableSegmenter(Segmenter):
         """Thresholds."""
         return self.table_config.decision
 
-    def tower(self, number: int) -> ImageTower:
+    def network_tower(self, number: int) -> ImageTower:
         """What runs a network; it is read at its first use.
 
         Raises:
@@ -214,7 +214,7 @@ class TableStudy(Study):
 
     def _encoded(self, number: int, progress: Progress | None) -> VoxelEmbedding:
         segmenter = self.segmenter
-        tower, config = segmenter.tower(number), segmenter.table_config.networks[number].preprocessing
+        tower, config = segmenter.network_tower(number), segmenter.table_config.networks[number].preprocessing
         key = (self.volume.content_hash(), segmenter.fingerprint, number, config, tower.name)
         embedding = segmenter.cache.get(key)
         if embedding is None:

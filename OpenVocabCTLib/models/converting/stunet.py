@@ -119,5 +119,8 @@ def _preprocessing(plans: Mapping[str, Any], stage: Mapping[str, Any], orientati
         mirror_axes=(0, 1, 2),
         scheme="ct" if scheme == "CT" else "zscore" if scheme == "nonCT" else "none",
         normalise_first=False,
-        **values,
+        low=values["low"],
+        high=values["high"],
+        mean=values["mean"],
+        deviation=values["deviation"],
     )

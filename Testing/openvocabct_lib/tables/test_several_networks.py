@@ -54,12 +54,12 @@ def segmenter(folder: Path) -> Iterator[TableSegmenter]:
     assert isinstance(loaded, TableSegmenter)
     loaded.questions.bank._encoder = BagOfWords()
     for number in range(2):
-        loaded._towers[number] = Counting(loaded.tower(number))
+        loaded._towers[number] = Counting(loaded.network_tower(number))
     yield loaded
 
 
 def tiles(segmenter: TableSegmenter) -> list[int]:
-    return [segmenter.tower(number).tiles for number in range(2)]  # type: ignore[attr-defined]
+    return [segmenter.network_tower(number).tiles for number in range(2)]  # type: ignore[attr-defined]
 
 
 def test_one_prompt_runs_one_network_and_ten_cost_one_image_pass(segmenter: TableSegmenter) -> None:
