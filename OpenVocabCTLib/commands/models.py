@@ -74,9 +74,11 @@ def show_model(name: NameArgument = None, as_json: JsonOption = False) -> None:
 
     folder = resolve(name)
     info = describe(folder)
-    trained: dict[str, Any] = read_config(folder)["concepts"]
+    config = read_config(folder)
+    trained: dict[str, Any] = config["concepts"]
+    own_names = _own_names(config)
     if as_json:
-        print_json(model_record(info) | {"concepts": trained})
+        print_json(model_record(info) | {"concepts": trained} | ({"own_names": own_names} if own_names else {}))
         return
     typer.echo(f"{info.name} {info.version}: {info.description}")
     typer.echo(
@@ -87,6 +89,8 @@ def show_model(name: NameArgument = None, as_json: JsonOption = False) -> None:
         (concept, str(facts.get("cases", NOTHING)), decimal(facts.get("dice"), 2)) for concept, facts in trained.items()
     ]
     print_table(("structure", "training cases", "validation Dice"), rows, right=(1, 2))
+    if own_names:
+        typer.echo(f"\nby their own name, which the vocabulary does not know: {', '.join(own_names)}")
 
 
 @models.command("verify")
@@ -100,6 +104,16 @@ def verify_model(name: NameArgument = None, as_json: JsonOption = False) -> None
         print_json({"folder": str(folder), "verified": True})
     else:
         typer.echo(f"{folder}: every file is intact")
+
+
+def _own_names(config: dict[str, Any]) -> list[str]:
+    """Classes of a converted model that the vocabulary does not know."""
+    return [
+        name
+        for network in config.get("networks", ())
+        for name in network["classes"][1:]
+        if name not in network["concepts"]
+    ]
 
 
 def model_record(info: ModelInfo) -> dict[str, Any]:

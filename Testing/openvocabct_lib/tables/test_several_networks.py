@@ -12,15 +12,21 @@ import pytest
 from torch import Tensor
 
 from OpenVocabCTLib import Segmenter
+from OpenVocabCTLib.cli import main
+from OpenVocabCTLib.commands.services import LoadedModel
 from OpenVocabCTLib.errors import Cancelled
 from OpenVocabCTLib.inference.tables.segmenter import TableSegmenter
 from OpenVocabCTLib.inference.towers import TileFeatures
 from OpenVocabCTLib.models.checkpoints import describe
 from OpenVocabCTLib.models.converting.nnunet import read_results
 from OpenVocabCTLib.models.converting.writing import Description, write_model
+from OpenVocabCTLib.worker.protocol import PromptRequest, VolumeHeader
+from OpenVocabCTLib.worker.session import Session
+from OpenVocabCTLib.worker.steps import run
 from Testing.openvocabct_lib.tables.results_folders import write_results
 from Testing.openvocabct_lib.tables.test_parity import RAS, TURNED, smooth_ct
 from Testing.openvocabct_lib.tables.words import BagOfWords
+from Testing.openvocabct_lib.worker.running import running_server
 
 ORGANS = {"background": 0, "spleen": 1, "kidney_left": 2, "kidney_right": 3}
 BONES = {"background": 0, "sacrum": 1, "thingamajig": 2}
@@ -106,7 +112,25 @@ def test_names_of_its_own_and_other_words(segmenter: TableSegmenter) -> None:
     assert "nearest in words" not in next(iter(segmentation)).reason
 
 
-def test_the_folder_describes_all_networks(folder: Path) -> None:
+def test_the_folder_describes_all_networks(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     info = describe(folder)
     assert info.concepts == ("spleen", "left_kidney", "right_kidney", "sacrum") and info.licence == "Apache-2.0"
     assert "thingamajig" in (folder / "MODEL_CARD.md").read_text()
+    with pytest.raises(SystemExit):
+        main(["models", "show", str(folder)])
+    assert "does not know: thingamajig" in capsys.readouterr().out
+
+
+def test_the_worker_runs_what_later_prompts_need(segmenter: TableSegmenter) -> None:
+    volume = smooth_ct((18, 20, 20), (2.5, 2.5, 2.5), RAS)
+    sent = VolumeHeader.of(volume.array, volume.geometry), np.asarray(volume.array)
+    with running_server(load_model=lambda name, device: LoadedModel("several", device, segmenter)) as worker:
+        session = Session(worker.address)
+        run(session.segment(sent, [PromptRequest("spleen")], revision=1))
+        first = tiles(segmenter)
+        assert first[0] > 0 and first[1] == 0
+        both = run(session.segment(sent, [PromptRequest("spleen"), PromptRequest("sacrum")], revision=1))
+        assert tiles(segmenter)[0] == first[0] and tiles(segmenter)[1] > 0
+    expected = segmenter.encode(volume).segment(["spleen", "sacrum"])
+    for ours, theirs in zip(both, expected, strict=True):
+        assert ours.found == theirs.found and (not ours.found or np.array_equal(ours.mask, theirs.mask))
