@@ -142,8 +142,9 @@ class TableConfig:
 
 
 def plain(text: str) -> str:
-    """Lower-case words of a class name or a prompt: "Kidney_Left" is "kidney left"."""
-    return " ".join(re.findall(r"[^\W_]+", text.lower()))
+    """Lower-case words of a class name or a prompt: "Kidney_Left" and "KidneyLeft" are "kidney left"."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
+    return " ".join(re.findall(r"[^\W_]+", apart.lower()))
 
 
 def _network(entry: Mapping[str, Any]) -> NetworkConfig:

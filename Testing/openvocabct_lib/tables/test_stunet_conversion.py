@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from OpenVocabCTLib.errors import InputError, ModelError
 from OpenVocabCTLib.models.class_table import read_network
+from OpenVocabCTLib.models.converting.names import known_concepts
 from OpenVocabCTLib.models.converting.stunet import CLASSES, read_stunet
 from OpenVocabCTLib.models.converting.writing import Description, unmapped, write_model
 from OpenVocabCTLib.prompts import Vocabulary
@@ -98,6 +99,16 @@ def test_every_published_class_has_its_place_in_the_vocabulary(checkpoint: tuple
     assert len(CLASSES) == 105 and len(config.concepts) == 104
     assert all(concept in Vocabulary.load() for concept in config.concepts.values())
     assert config.concepts["kidney_left"] == "left_kidney" and config.concepts["vertebrae_T12"] == "vertebra_t12"
+
+
+def test_names_in_other_spellings() -> None:
+    found = known_concepts(("background", "RightParotid", "SpinalCord", "KIDNEY_LEFT", "kidney", "L1-thing", ""))
+    assert found == {
+        "RightParotid": "right_parotid_gland",
+        "SpinalCord": "spinal_cord",
+        "KIDNEY_LEFT": "left_kidney",
+        "kidney": "kidneys",
+    }
 
 
 def test_other_networks_are_refused(checkpoint: tuple[Path, State], tmp_path: Path) -> None:
