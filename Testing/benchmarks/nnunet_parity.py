@@ -23,7 +23,8 @@ from OpenVocabCTLib.inference.tables import classes
 from OpenVocabCTLib.inference.tables.classes import Contest
 from OpenVocabCTLib.inference.tables.open_words import leave_classes_out
 from OpenVocabCTLib.inference.tables.questions import with_biases
-from OpenVocabCTLib.inference.tables.segmenter import TableSegmenter, TableStudy
+from OpenVocabCTLib.inference.tables.segmenter import TableSegmenter
+from OpenVocabCTLib.inference.tables.study import TableStudy
 from OpenVocabCTLib.memory import keep_freed_memory
 from OpenVocabCTLib.models.class_table import ClassTable
 from OpenVocabCTLib.models.converting.nnunet import read_results
