@@ -22,6 +22,7 @@ import SimpleITK as sitk
 
 TRAINED_ON = 6
 EPOCHS, ITERATIONS = (int(number) for number in os.environ.get("EPOCHS_ITERATIONS", "10 20").split())
+CROP = (60, 60, 75)  # voxels along I, J, K
 SMALL = {"batch_size": 2, "batch_dice": False}
 BLOCKS = {"n_stages": 4, "features_per_stage": [12, 24, 48, 64], "strides": [[1] * 3, [2] * 3, [2] * 3, [2] * 3]}
 BLOCKS["kernel_sizes"] = [[3] * 3] * 4
@@ -68,9 +69,12 @@ def write_raw(cases: list[Path], folder: Path, reader: str) -> None:
 
 
 def write_inputs(cases: list[Path], folder: Path) -> None:
-    """CTs to predict: one as it is, one in another orientation, one with thick slices, one that is oblique."""
+    """CTs to predict: one as it is, one in another orientation, one with thick slices, one that is oblique.
+
+    Their middles only: nnU-Net runs every tile eight times, which takes long on a CPU.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    images = [sitk.ReadImage(str(case / "ct.nii.gz")) for case in cases[:4]]
+    images = [middle(sitk.ReadImage(str(case / "ct.nii.gz"))) for case in cases[:4]]
     turned = sitk.DICOMOrient(images[1], "PIR")
     thick = images[2][:, :, ::5]
     oblique = sitk.Image(images[3])
@@ -78,6 +82,12 @@ def write_inputs(cases: list[Path], folder: Path) -> None:
     oblique.SetDirection(rotation.GetMatrix())
     for name, image in (("plain", images[0]), ("turned", turned), ("thick", thick), ("oblique", oblique)):
         sitk.WriteImage(image, str(folder / f"{name}_0000.nii.gz"))
+
+
+def middle(image: sitk.Image) -> sitk.Image:
+    """The middle of a CT, at most ``CROP`` voxels along each axis."""
+    low = [max(0, (size - crop) // 2) for size, crop in zip(image.GetSize(), CROP, strict=True)]
+    return image[tuple(slice(start, start + crop) for start, crop in zip(low, CROP, strict=True))]
 
 
 def train(
