@@ -39,7 +39,7 @@ def open_model(work: Path, name: str) -> TableSegmenter:
     folder = work / "converted" / name
     if not folder.exists():
         write_model(folder, [read_results(work / "models" / name)], Description("nnunet_train.py", "not stated"))
-    segmenter = Segmenter.from_pretrained(folder, device="cpu", backend="torch")
+    segmenter = Segmenter.from_pretrained(folder, device="cpu")
     if not isinstance(segmenter, TableSegmenter):
         raise TypeError("not a model with class tables")
     return segmenter
@@ -100,7 +100,7 @@ def main(work: Path) -> None:
             volume = CTVolume.read(path)
             theirs = sitk.GetArrayFromImage(sitk.ReadImage(str(work / "predicted" / model / f"{name}.nii.gz")))
             study = segmenter.encode(volume)
-            compare(model, name, label_map(study), theirs)
+            compare(f"{model} ({segmenter.network_tower(0).name})", name, label_map(study), theirs)
             if name == "plain":
                 left_out(model, segmenter, study, theirs)
 

@@ -31,7 +31,7 @@ class Winners:
     Attributes:
         labels: (D, H, W) index of the best class.
         boxes: bounding box of each class, None where it is nowhere the best.
-        probability: highest softmax probability of each class where it is the best, 0 where it never is.
+        probability: softmax probability of each class where it is the best with the highest score, 0 where it never is.
     """
 
     labels: np.ndarray
@@ -48,22 +48,21 @@ def winners(embedding: VoxelEmbedding, table: ClassTable) -> Winners:
     """Compare the classes on the working grid."""
     flat = embedding.values.reshape(embedding.values.shape[0], -1)
     labels = np.empty(flat.shape[1], np.uint8 if len(table) <= 256 else np.uint16)
-    best = torch.zeros(len(table))
+    best, place = torch.full((len(table),), -torch.inf), torch.zeros(len(table), dtype=torch.long)
     step = max(1, _CHUNK_NUMBERS // max(len(table), flat.shape[0]))
     for start in range(0, flat.shape[1], step):
-        part = slice(start, start + step)
-        found = scores(flat[:, part], table)
-        highest, index = found.max(0)
-        labels[part] = index.numpy()
-        inside = index > 0
-        if inside.any():
-            sure = (highest[inside] - found[:, inside].logsumexp(0)).exp()
-            best.scatter_reduce_(0, index[inside], sure, "amax")
-    shape = embedding.values.shape[1:]
-    volume = labels.reshape(shape)
+        highest, index = scores(flat[:, start : start + step], table).max(0)
+        labels[start : start + step] = index.numpy()
+        here = torch.full_like(best, -torch.inf).scatter_reduce_(0, index, highest, "amax")
+        peaks = torch.nonzero((highest == here[index]) & (here > best)[index]).flatten()
+        place[index[peaks]] = start + peaks
+        best = torch.maximum(best, here)
+    # A softmax of all voxels would take longer than finding their best classes; one voxel of each class is enough.
+    sure = scores(flat[:, place], table).softmax(0).diagonal() * (best > -torch.inf)
+    volume = labels.reshape(embedding.values.shape[1:])
     # find_objects numbers from 1, and leaves the background out.
     boxes = ndimage.find_objects(volume.astype(np.int32, copy=False), max_label=max(1, len(table) - 1))
-    return Winners(volume, (None, *boxes)[: len(table)], tuple(best.tolist()))
+    return Winners(volume, (None, *boxes)[: len(table)], tuple(sure.tolist()))
 
 
 @dataclass(frozen=True)
