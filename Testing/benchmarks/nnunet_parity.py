@@ -1,7 +1,7 @@
 """Compare converted nnU-Net v2 models with what the real ``nnUNetv2_predict`` made of the same CTs.
 
     python Testing/benchmarks/nnunet_train.py DATA WORK      (once, where nnunetv2 is installed)
-    python Testing/benchmarks/nnunet_parity.py WORK
+    python Testing/benchmarks/nnunet_parity.py WORK [plain|residual ...]
 
 Prints for each model and CT the share of foreground voxels (of either) with the same label and the smallest Dice of a
 class, then what a map from text is worth when each class is left out.
@@ -10,6 +10,7 @@ class, then what a map from text is worth when each class is left out.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -90,10 +91,10 @@ def left_out(model: str, segmenter: TableSegmenter, study: TableStudy, theirs: n
     print(f"  mean cosine {fmean(one.cosine for one in found):.2f}; {segmenter.table_config.open_words}")
 
 
-def main(work: Path) -> None:
+def main(work: Path, models: Sequence[str]) -> None:
     """Print everything."""
     keep_freed_memory()
-    for model in MODELS:
+    for model in models:
         segmenter = open_model(work, model)
         for path in sorted((work / "input").glob("*_0000.nii.gz")):
             name = path.name.removesuffix("_0000.nii.gz")
@@ -106,4 +107,4 @@ def main(work: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:] or MODELS)

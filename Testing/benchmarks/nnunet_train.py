@@ -2,7 +2,7 @@
 
 Needs ``pip install nnunetv2`` (2.8 was used), best in an environment of its own, and the OpenKBP CTs of shared data:
 
-    python Testing/benchmarks/nnunet_train.py DATA WORK
+    python Testing/benchmarks/nnunet_train.py DATA WORK [plain|residual ...]
 
 DATA is the folder ``openkbp``.  WORK gets ``models/plain`` and ``models/residual`` (results folders as nnU-Net writes
 them), ``input`` (CTs that neither was trained on: as they are, stored in another orientation, with thick slices) and
@@ -15,55 +15,63 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
 
-TRAINED_ON = 6
-EPOCHS, ITERATIONS = (int(number) for number in os.environ.get("EPOCHS_ITERATIONS", "10 20").split())
-CROP = (60, 60, 75)  # voxels along I, J, K
+TRAINED_ON = 3
+EPOCHS, ITERATIONS = (int(number) for number in os.environ.get("EPOCHS_ITERATIONS", "2 15").split())
+TISSUES = {"air": (-5000, -500), "adipose_tissue": (-200, -30), "soft_tissue": (0, 150), "bones": (250, 5000)}
+CROP = (48, 48, 60)  # voxels along I, J, K
 SMALL = {"batch_size": 2, "batch_dice": False}
 BLOCKS = {"n_stages": 4, "features_per_stage": [12, 24, 48, 64], "strides": [[1] * 3, [2] * 3, [2] * 3, [2] * 3]}
 BLOCKS["kernel_sizes"] = [[3] * 3] * 4
-PLAIN = {"spacing": [4.5, 3.0, 4.5], "patch_size": [40, 48, 40]}  # in the order of nnU-Net's transposed axes
-THICK = {"spacing": [12.5, 4.2, 4.2], "patch_size": [12, 48, 48]}
+PLAIN = {"spacing": [4.5, 3.0, 4.5], "patch_size": [32, 32, 32]}  # in the order of nnU-Net's transposed axes
+THICK = {"spacing": [12.5, 4.2, 4.2], "patch_size": [8, 32, 32]}
 THICK_BLOCKS = BLOCKS | {
     "kernel_sizes": [[1, 3, 3], [3] * 3, [3] * 3, [3] * 3],
     "strides": [[1] * 3, [1, 2, 2], [2] * 3, [1, 2, 2]],
 }
 
 
-def main(data: Path, work: Path) -> None:
-    """Train both, then predict."""
+def main(data: Path, work: Path, models: Sequence[str]) -> None:
+    """Train, then predict."""
     for name, folder in (("nnUNet_raw", "raw"), ("nnUNet_preprocessed", "preprocessed"), ("nnUNet_results", "results")):
         (work / folder).mkdir(parents=True, exist_ok=True)
         os.environ[name] = str(work / folder)
     write_inputs(sorted((data / "validation").iterdir()), work / "input")
-    complete = [folder for folder in sorted((data / "train").iterdir()) if len(_meta(folder)["organ_values"]) == 7]
-    cases = [folder for folder in complete if not _meta(folder)["truncated"]] + complete
-    write_raw(list(dict.fromkeys(cases))[:TRAINED_ON], work / "raw" / "Dataset801_Plain", "SimpleITKIO")
-    write_raw(list(dict.fromkeys(cases))[:TRAINED_ON], work / "raw" / "Dataset802_Residual", "NibabelIOWithReorient")
-    train(801, "ExperimentPlanner", PLAIN, BLOCKS | {"n_conv_per_stage": [1, 1, 2, 2]}, None, work / "models" / "plain")
-    blocks = THICK_BLOCKS | {"n_blocks_per_stage": [1, 1, 2, 2]}
-    train(802, "nnUNetPlannerResEncM", THICK, blocks, [0, 1, 2], work / "models" / "residual")
-    for name in ("plain", "residual"):
+    cases = sorted((data / "train").iterdir())[:TRAINED_ON]
+    if "plain" in models:
+        write_raw(cases, work / "raw" / "Dataset801_Plain", "SimpleITKIO")
+        blocks = BLOCKS | {"n_conv_per_stage": [1, 1, 2, 2]}
+        train(801, "ExperimentPlanner", PLAIN, blocks, None, work / "models" / "plain")
+    if "residual" in models:
+        write_raw(cases, work / "raw" / "Dataset802_Residual", "NibabelIOWithReorient")
+        blocks = THICK_BLOCKS | {"n_blocks_per_stage": [1, 1, 2, 2]}
+        train(802, "nnUNetPlannerResEncM", THICK, blocks, [0, 1, 2], work / "models" / "residual")
+    for name in models:
         predict(work / "models" / name, work / "input", work / "predicted" / name)
 
 
-def _meta(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "meta.json").read_text())
-
-
 def write_raw(cases: list[Path], folder: Path, reader: str) -> None:
-    """Lay out training cases as nnU-Net wants them."""
+    """Lay out training cases as nnU-Net wants them, labelled by what HU tell: minutes of training find that."""
     for name in ("imagesTr", "labelsTr"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for case in cases:
         shutil.copyfile(case / "ct.nii.gz", folder / "imagesTr" / f"{case.name}_0000.nii.gz")
-        shutil.copyfile(case / "organs.nii.gz", folder / "labelsTr" / f"{case.name}.nii.gz")
-    labels = {"background": 0} | _meta(cases[0])["organ_values"]
-    description = {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": len(cases), "file_ending": ".nii.gz"}
+        image = sitk.ReadImage(str(case / "ct.nii.gz"))
+        hu = sitk.GetArrayFromImage(image)
+        labels = np.zeros(hu.shape, np.uint8)
+        for number, (low, high) in enumerate(TISSUES.values(), start=1):
+            labels[(hu >= low) & (hu < high)] = number
+        written = sitk.GetImageFromArray(labels)
+        written.CopyInformation(image)
+        sitk.WriteImage(written, str(folder / "labelsTr" / f"{case.name}.nii.gz"))
+    names = {"background": 0} | {name: number for number, name in enumerate(TISSUES, start=1)}
+    description = {"channel_names": {"0": "CT"}, "labels": names, "numTraining": len(cases), "file_ending": ".nii.gz"}
     description["overwrite_image_reader_writer"] = reader
     (folder / "dataset.json").write_text(json.dumps(description))
 
@@ -118,6 +126,9 @@ def train(
     path.write_text(json.dumps(plans))
     preprocess([number], plans_identifier=path.stem, configurations=["3d_fullres"], num_processes=[1])
     os.environ["nnUNet_n_proc_DA"] = "0"  # noqa: SIM112 augmentation in this process
+    names = sorted(path.stem for path in (prepared / "gt_segmentations").glob("*.nii.gz"))
+    names = [name.removesuffix(".nii") for name in names]
+    (prepared / "splits_final.json").write_text(json.dumps([{"train": names[1:], "val": names[:1]}]))
     description = json.loads((prepared / "dataset.json").read_text())
     trainer = nnUNetTrainer(plans | {"continue_training": False}, "3d_fullres", 0, description, torch.device("cpu"))
     trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = EPOCHS, ITERATIONS, 2
@@ -137,4 +148,4 @@ def predict(model: Path, source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]).resolve())
+    main(Path(sys.argv[1]), Path(sys.argv[2]).resolve(), sys.argv[3:] or ("plain", "residual"))
