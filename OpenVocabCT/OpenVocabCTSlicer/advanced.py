@@ -8,10 +8,20 @@ from typing import Any
 
 from OpenVocabCTLib.errors import InputError, OpenVocabCTError
 from OpenVocabCTLib.worker.protocol import Address
-from OpenVocabCTSlicer.model_folders import check_model_folder, memory_text, status_text
+from OpenVocabCTSlicer.model_folders import (
+    check_model_folder,
+    how_to_install,
+    installed_models,
+    memory_text,
+    public_models,
+    status_text,
+)
 from OpenVocabCTSlicer.settings import DEVICES, UserSettings
 from OpenVocabCTSlicer.strings import _
 from OpenVocabCTSlicer.task_runner import TaskRunner, sentence
+
+# Data of an item that names a public model, which is not here yet.
+_PUBLIC = "public:"
 
 
 class AdvancedSection:
@@ -178,8 +188,11 @@ class AdvancedSection:
         blocked = selector.blockSignals(True)
         selector.clear()
         selector.addItem(_("default"), "")
-        for folder in self._settings.model_folders:
-            selector.addItem(Path(folder).name, folder)
+        known = installed_models() | {folder: Path(folder).name for folder in self._settings.model_folders}
+        for folder, name in known.items():
+            selector.addItem(name, folder)
+        for name, label in public_models().items():
+            selector.addItem(label, f"{_PUBLIC}{name}")
         index = selector.findData(self._settings.model or "")
         selector.setCurrentIndex(max(0, index))
         selector.blockSignals(blocked)
@@ -190,7 +203,12 @@ class AdvancedSection:
             widget.enabled = remote
 
     def _on_model(self, index: int) -> None:
-        self._settings.model = self._ui.modelSelector.itemData(index) or None
+        chosen = self._ui.modelSelector.itemData(index) or ""
+        if chosen.startswith(_PUBLIC):
+            self._say(how_to_install(chosen.removeprefix(_PUBLIC)))
+            self._fill_models()  # back to the model in use
+            return
+        self._settings.model = chosen or None
 
     def _on_device(self, index: int) -> None:
         self._settings.device = DEVICES[index]

@@ -1,4 +1,4 @@
-"""Model folders that the user brings along, and what an engine says of itself, in words."""
+"""Models that are here or can be had, folders that the user brings along, and what an engine says of itself."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from OpenVocabCTLib.errors import InputError
+from OpenVocabCTLib.models.checkpoints import DEFAULT_MODEL, available_models
+from OpenVocabCTLib.models.registry import find, registry
 from OpenVocabCTSlicer.strings import _
 
 _MODEL_FILES = ("config.json", "model.safetensors")
@@ -29,6 +31,31 @@ def check_model_folder(folder: Path) -> None:
         json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(_("the model's config.json cannot be read"), _("copy the model's folder again")) from error
+
+
+def installed_models() -> dict[str, str]:
+    """Return folder -> name of the models that are installed on this machine, the default one left out."""
+    return {str(info.folder): info.name for info in available_models() if info.name != DEFAULT_MODEL}
+
+
+def public_models() -> dict[str, str]:
+    """Return name -> label of the public models that are not installed."""
+    here = set(installed_models().values())
+    label = _("{name} ({size} MB, not installed)")
+    return {one.name: label.format(name=one.name, size=one.megabytes) for one in registry() if one.name not in here}
+
+
+def how_to_install(name: str) -> str:
+    """Say what a public model segments, its licence, and how it gets here."""
+    entry = find(name)
+    way = f"openvocabct models download {name}"
+    if not entry.files:
+        way = _("get it from {page}, then openvocabct models import FILE --as {name}").format(
+            page=entry.page, name=name
+        )
+    return _("{name}: {segments}. Licence: {licence}. To install it: {way}").format(
+        name=name, segments=entry.segments, licence=entry.licence, way=way
+    )
 
 
 def status_text(status: dict[str, Any]) -> str:

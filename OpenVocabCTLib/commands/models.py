@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from OpenVocabCTLib.commands.converting import convert
+from OpenVocabCTLib.commands.getting import download_model, import_files
 from OpenVocabCTLib.commands.options import JsonOption
 from OpenVocabCTLib.commands.results import NOTHING, decimal
 from OpenVocabCTLib.commands.terminal import print_json, print_table
@@ -14,20 +16,25 @@ from OpenVocabCTLib.commands.terminal import print_json, print_table
 if TYPE_CHECKING:
     from OpenVocabCTLib.models.checkpoints import ModelInfo
 
-models = typer.Typer(help="List, describe and verify models.", no_args_is_help=False)
+models = typer.Typer(help="List, describe, verify, convert, download and import models.", no_args_is_help=False)
+models.add_typer(convert, name="convert")
+models.command("download")(download_model)
+models.command("import")(import_files)
 
 NameArgument = Annotated[str | None, typer.Argument(metavar="[NAME|DIR]", help="Model; the embedded one by default.")]
 
 
 @models.command("list")
 def list_models(as_json: JsonOption = False) -> None:
-    """List the embedded models and those in the folders that $OPENVOCABCT_MODELS names."""
+    """List the models that are here, and public ones that can be installed."""
     from OpenVocabCTLib.models.checkpoints import available_models
     from OpenVocabCTLib.models.config import describe_voxels
+    from OpenVocabCTLib.models.registry import registry
 
     found = available_models()
+    public = [entry for entry in registry() if entry.name not in {info.name for info in found}]
     if as_json:
-        print_json({"models": [model_record(info) for info in found]})
+        print_json({"models": [model_record(info) for info in found], "public": [entry.record() for entry in public]})
         return
     rows = [
         (
@@ -40,6 +47,23 @@ def list_models(as_json: JsonOption = False) -> None:
         for info in found
     ]
     print_table(("model", "version", "parameters", "voxels", "structures"), rows, right=(2, 3, 4))
+    typer.echo("\npublic models, for `openvocabct models download NAME` or, by hand, `models import FILE --as NAME`:\n")
+    offers = [
+        (
+            entry.name,
+            entry.segments,
+            f"{entry.spacing_mm:g} mm",
+            f"{entry.megabytes} MB",
+            f"{entry.memory_gb} GB",
+            f"{entry.cpu_minutes} min",
+            "download" if entry.files else "by hand",
+            entry.licence,
+        )
+        for entry in public
+    ]
+    titles = ("model", "segments", "voxels", "size", "memory*", "CPU time*", "get it", "licence")
+    print_table(titles, offers, right=(2, 3, 4, 5))
+    typer.echo("\n* estimates for a CT of 512 x 512 x 600 voxels")
 
 
 @models.command("show")
@@ -50,9 +74,11 @@ def show_model(name: NameArgument = None, as_json: JsonOption = False) -> None:
 
     folder = resolve(name)
     info = describe(folder)
-    trained: dict[str, Any] = read_config(folder)["concepts"]
+    config = read_config(folder)
+    trained: dict[str, Any] = config["concepts"]
+    own_names = _own_names(config)
     if as_json:
-        print_json(model_record(info) | {"concepts": trained})
+        print_json(model_record(info) | {"concepts": trained} | ({"own_names": own_names} if own_names else {}))
         return
     typer.echo(f"{info.name} {info.version}: {info.description}")
     typer.echo(
@@ -63,6 +89,8 @@ def show_model(name: NameArgument = None, as_json: JsonOption = False) -> None:
         (concept, str(facts.get("cases", NOTHING)), decimal(facts.get("dice"), 2)) for concept, facts in trained.items()
     ]
     print_table(("structure", "training cases", "validation Dice"), rows, right=(1, 2))
+    if own_names:
+        typer.echo(f"\nby their own name, which the vocabulary does not know: {', '.join(own_names)}")
 
 
 @models.command("verify")
@@ -76,6 +104,16 @@ def verify_model(name: NameArgument = None, as_json: JsonOption = False) -> None
         print_json({"folder": str(folder), "verified": True})
     else:
         typer.echo(f"{folder}: every file is intact")
+
+
+def _own_names(config: dict[str, Any]) -> list[str]:
+    """Classes of a converted model that the vocabulary does not know."""
+    return [
+        name
+        for network in config.get("networks", ())
+        for name in network["classes"][1:]
+        if name not in network["concepts"]
+    ]
 
 
 def model_record(info: ModelInfo) -> dict[str, Any]:

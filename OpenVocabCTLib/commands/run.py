@@ -67,6 +67,7 @@ class Run:
         self.clock.lap("read")
         with self.reporter.progress("image pass") as progress:
             study = loaded.segmenter.encode(volume, progress=progress)
+            study.prepare(prompts, progress)
         self.clock.lap("image_pass")
         segmentation = study.segment(prompts, threshold)
         self.clock.lap("prompts")

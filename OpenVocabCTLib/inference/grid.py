@@ -40,12 +40,14 @@ class WorkingGrid:
         shape: voxels along (S, A, R).
         spacing: mm along (S, A, R); close to the requested spacing, exact so that both grids cover the same extent.
         native_to_working: 4x4, native (k, j, i, 1) index -> working (s, a, r, 1) index.
+        stepped_axis: working axis on which the nearest value is taken on the way back, not an interpolated one.
     """
 
     native: Geometry
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
     native_to_working: np.ndarray
+    stepped_axis: int | None = None
 
     @property
     def separable(self) -> bool:
@@ -255,7 +257,8 @@ def _along_native_axes(
         scale, shift = grid.native_to_working[axis, source], grid.native_to_working[axis, 3] - offset[axis]
         position = torch.arange(box[source].start, box[source].stop, dtype=torch.float64) * scale + shift
         working_axis[source] = axis
-        matrices[source] = _interpolation(position, values.shape[axis])
+        weights = _nearest if axis == grid.stepped_axis else _interpolation
+        matrices[source] = weights(position, values.shape[axis])
     return values.permute(working_axis).contiguous(), matrices
 
 
@@ -272,4 +275,11 @@ def _interpolation(position: Tensor, count: int) -> Tensor:
     matrix = torch.zeros(len(position), count)
     matrix[rows, low] = 1.0 - weight
     matrix[rows, high] += weight
+    return matrix
+
+
+def _nearest(position: Tensor, count: int) -> Tensor:
+    """(positions, count) float32 weights of the nearest value, half-way the upper one, the border's outside."""
+    matrix = torch.zeros(len(position), count)
+    matrix[torch.arange(len(position)), (position + 0.5).floor().long().clamp(0, count - 1)] = 1.0
     return matrix

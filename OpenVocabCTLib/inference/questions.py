@@ -232,7 +232,7 @@ class QuestionMaker:
         if not self.is_answered(nearest):
             return Question(prompt, (), self._too_few(nearest.name, [nearest]))
         note = f"read as free text, nearest to {nearest.name} (similarity {similarity[best]:.2f}): check the result"
-        part = Part(Wording(text, _side_of(text)), None, self.decision.threshold, self.decision.presence_threshold)
+        part = Part(Wording(text, side_of(text)), None, self.decision.threshold, self.decision.presence_threshold)
         return Question(prompt, (part,), note=note)
 
 
@@ -276,7 +276,7 @@ def _wording(concept: Concept) -> Wording:
     return Wording(concept.name, concept.side, concept.id)
 
 
-def _side_of(text: str) -> Side:
-    """The one side that free text names, if it names exactly one."""
+def side_of(text: str) -> Side:
+    """The one side that a text names, if it names exactly one."""
     sides = split_side(text.split()).sides
     return next(iter(sides)) if len(sides) == 1 else Side.NONE

@@ -28,9 +28,11 @@ from OpenVocabCTLib.models import checkpoints
 from OpenVocabCTLib.models.config import DecisionConfig, ModelConfig
 from OpenVocabCTLib.models.heads import Queries
 from OpenVocabCTLib.models.openvocab import OpenVocabCT
+from OpenVocabCTLib.models.tables import KIND as CLASS_TABLE
 from OpenVocabCTLib.output.algorithm import Algorithm
 from OpenVocabCTLib.output.masks import CroppedMask
 from OpenVocabCTLib.output.segmentation import Segment, Segmentation, unanswered
+from OpenVocabCTLib.prompts.concepts import Concept
 from OpenVocabCTLib.prompts.parsing import PromptSet
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 from OpenVocabCTLib.text.bank import EmbeddingBank
@@ -38,6 +40,8 @@ from OpenVocabCTLib.volume import CTVolume
 
 BANK_FILE = "text_bank.safetensors"
 _WORDINGS_AT_ONCE = 8
+# One voxel threshold for all prompts, one for each, or those of the model.
+Thresholds = float | Sequence[float | None] | None
 
 
 class Segmenter:
@@ -101,6 +105,10 @@ class Segmenter:
         folder = checkpoints.resolve(name_or_dir)
         checkpoints.verify(folder)
         raw = checkpoints.read_config(folder)
+        if raw.get("kind") == CLASS_TABLE:
+            from OpenVocabCTLib.inference.tables.segmenter import TableSegmenter
+
+            return TableSegmenter.open(folder, raw, device, precision, backend)
         config, model = _load_network(folder, raw, compute)
         vocabulary = Vocabulary.load()
         questions = QuestionMaker(
@@ -135,6 +143,11 @@ class Segmenter:
                 self.folder.put(key, embedding)
         self.cache.put(key, embedding)
         return Study(self, volume, embedding)
+
+    @property
+    def decision(self) -> DecisionConfig:
+        """Thresholds."""
+        return self.config.decision
 
     def queries(self, wordings: Sequence[Wording]) -> Queries:
         """Wordings to queries, on the CPU."""
@@ -202,9 +215,7 @@ class Study:
         self.seconds = embedding.seconds
         self.judge = Judge(embedding, segmenter.questions, segmenter.config.presence, segmenter.queries)
 
-    def segment(
-        self, prompts: PromptSet | Iterable[str], threshold: float | Sequence[float | None] | None = None
-    ) -> Segmentation:
+    def segment(self, prompts: PromptSet | Iterable[str], threshold: Thresholds = None) -> Segmentation:
         """Answer prompts, one segment each, in their order.
 
         Args:
@@ -219,9 +230,7 @@ class Study:
         segments = tuple(stream.segments)
         return Segmentation(self.volume.geometry, segments, self.volume, stream.notes, self.segmenter.algorithm)
 
-    def stream(
-        self, prompts: PromptSet | Iterable[str], threshold: float | Sequence[float | None] | None = None
-    ) -> Stream:
+    def stream(self, prompts: PromptSet | Iterable[str], threshold: Thresholds = None) -> Stream:
         """Answer prompts as `segment` does, but hand the segments over as they are found.
 
         Who does not keep them needs memory for the masks of a few prompts only, however many are asked.
@@ -270,9 +279,23 @@ class Study:
             np.maximum(result, values.sigmoid().numpy(), out=result)
         return result
 
+    def prepare(self, prompts: PromptSet | Iterable[str] | None, progress: Progress | None = None) -> None:
+        """Run what prompts need and has not been run, everything for None.
+
+        Nothing here: one image pass serves every prompt.  Models of several networks have more to do.
+        """
+
+    def is_ready_for(self, prompts: PromptSet | Iterable[str] | None) -> bool:
+        """Whether prompts can be answered without `prepare`."""
+        return True
+
+    def _any_embedding(self) -> VoxelEmbedding:
+        """An embedding whose last channel is leftness."""
+        return self.embedding
+
     @property
     def _decision(self) -> DecisionConfig:
-        return self.segmenter.config.decision
+        return self.segmenter.decision
 
     def _parts(self, questions: Sequence[Question], everywhere: bool = False) -> list[list[Answer]]:
         """Ask every part of every question in one product with the voxel embedding; rivals are asked with them.
@@ -322,7 +345,7 @@ class Study:
             ]
             if not any(masks[place] is not None for place in wanted):
                 return _Outcome(presence, "no voxel is above the threshold", None)
-            mask = evaluate(formula, masks, lambda found, side: half_of(found, side, self.embedding))
+            mask = evaluate(formula, masks, lambda found, side: half_of(found, side, self._any_embedding()))
         if mask is None:
             return _Outcome(presence, "found, but nothing of it is left by what was asked", None)
         volume_ml = mask.count * self.volume.geometry.voxel_volume_ml
@@ -336,8 +359,13 @@ class Study:
         if meant is None or meant.level is None:
             return ""
         asked = landmarks(self.segmenter.questions.vocabulary, self.segmenter.questions.answered)
+        return where_it_would_be([meant], self._landmarks_found, asked)
+
+    @property
+    def _landmarks_found(self) -> tuple[Concept, ...]:
+        """Landmarks that are in this scan."""
         with memory_errors():
-            return where_it_would_be([meant], self.judge.landmarks_found, asked)
+            return self.judge.landmarks_found
 
     def _mask(self, part: Part, answer: Answer) -> CroppedMask | None:
         """Mask of one part on the native grid, None without a voxel."""
@@ -373,7 +401,7 @@ def _batches(questions: Sequence[Question]) -> Iterator[list[Question]]:
         yield batch
 
 
-def _one_for_each(threshold: float | Sequence[float | None] | None, count: int) -> Sequence[float | None]:
+def _one_for_each(threshold: Thresholds, count: int) -> Sequence[float | None]:
     every = [threshold] * count if threshold is None or isinstance(threshold, int | float) else list(threshold)
     if len(every) != count:
         raise InputError(f"there are {len(every)} thresholds for {count} prompts", "give one for each, or one for all")

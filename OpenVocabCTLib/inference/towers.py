@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -17,7 +17,7 @@ from OpenVocabCTLib.inference.devices import Compute, cpu_is_fast_at_bf16
 from OpenVocabCTLib.inference.graph_cache import GraphCache
 from OpenVocabCTLib.inference.openvino_network import OpenVinoNetwork, OpenVinoPrecision, import_openvino
 from OpenVocabCTLib.inference.preparing import Preparation
-from OpenVocabCTLib.models.openvocab import OpenVocabCT
+from OpenVocabCTLib.models.openvocab import ImageFeatures
 
 if TYPE_CHECKING:
     import openvino
@@ -28,6 +28,22 @@ _LARGE_NETWORK = 50_000_000  # parameters
 _OPENVINO_NAMES: dict[torch.dtype, OpenVinoPrecision] = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
 _log = logging.getLogger(__name__)
+
+
+class TileEncoder(Protocol):
+    """A network that makes voxel embeddings of tiles: ``OpenVocabCT``, or one with fixed classes."""
+
+    backbone: Any
+
+    @property
+    def embedding_channels(self) -> int:
+        """Channels E of the voxel embedding."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Every parameter of the network."""
+
+    def encode_image(self, hu: Tensor, leftness: Tensor, /) -> ImageFeatures:
+        """(B, D, H, W) tiles and leftness -> voxel embedding (B, E, D, H, W) and presence tokens."""
 
 
 class TileFeatures(NamedTuple):
@@ -76,7 +92,7 @@ class TorchTower:
         compute: device and number format.
     """
 
-    def __init__(self, model: OpenVocabCT, compute: Compute) -> None:
+    def __init__(self, model: TileEncoder, compute: Compute) -> None:
         self._model, self._compute = model, compute
         self.name = f"torch {compute.device} {compute.dtype}"
         self.channels, self.stride = model.embedding_channels, model.backbone.stride
@@ -105,7 +121,7 @@ class OpenVinoTower:
     """
 
     def __init__(
-        self, model: OpenVocabCT, dtype: torch.dtype, weights: str = "", prepared: OpenVinoNetwork | None = None
+        self, model: TileEncoder, dtype: torch.dtype, weights: str = "", prepared: OpenVinoNetwork | None = None
     ) -> None:
         precision = _OPENVINO_NAMES[dtype]
         self.name = f"openvino {precision}"
@@ -132,7 +148,7 @@ class OpenVinoTower:
 
 
 def choose_tower(
-    model: OpenVocabCT,
+    model: TileEncoder,
     compute: Compute,
     backend: Backend = "auto",
     weights: str = "",
@@ -169,7 +185,7 @@ def _openvino_can(dtype: torch.dtype) -> bool:
     return dtype == torch.float32 or (dtype == torch.bfloat16 and cpu_is_fast_at_bf16())
 
 
-def _kept_graph(model: OpenVocabCT, weights: str, core: Any, version: str) -> openvino.Model:
+def _kept_graph(model: TileEncoder, weights: str, core: Any, version: str) -> openvino.Model:
     """Read the converted network from disk, or convert it and keep it there."""
     cache = GraphCache(cache_folder() / "networks", weights, version)
     graph = cache.read(core)
@@ -182,7 +198,7 @@ def _kept_graph(model: OpenVocabCT, weights: str, core: Any, version: str) -> op
 class _TileNetwork(nn.Module):
     """The part of the network that runs per tile, with tensors in and out."""
 
-    def __init__(self, model: OpenVocabCT) -> None:
+    def __init__(self, model: TileEncoder) -> None:
         super().__init__()
         self.model = model
 
@@ -192,7 +208,7 @@ class _TileNetwork(nn.Module):
         return features.embedding, features.presence
 
 
-def _convert(model: OpenVocabCT) -> openvino.Model:
+def _convert(model: TileEncoder) -> openvino.Model:
     """Trace the network and convert the trace; the graph takes tiles of any shape.
 
     ``openvino.convert_model`` does the same with the telemetry in between.

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from OpenVocabCTLib.caches import MODELS_VARIABLE, models_folder
 from OpenVocabCTLib.errors import ModelError
 from OpenVocabCTLib.models.config import voxel_size
 
 DEFAULT_MODEL = "openvocabct-small"
-MODELS_VARIABLE = "OPENVOCABCT_MODELS"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "weights"
@@ -41,7 +41,7 @@ class ModelInfo:
         description: one sentence.
         licence: licence of the weights.
         spacing_mm: size of the voxels that the network works on, along (S, A, R).
-        parameters: number of weights in ``model.safetensors``.
+        parameters: number of weights in ``model.safetensors``, and in the files of further networks.
         concepts: ids of the vocabulary's concepts that it was trained on.
     """
 
@@ -56,7 +56,7 @@ class ModelInfo:
 
 
 def available_models() -> tuple[ModelInfo, ...]:
-    """Describe every readable model: the embedded ones, then those in the folders that $OPENVOCABCT_MODELS lists.
+    """Describe every readable model: the embedded, those in the folders of $OPENVOCABCT_MODELS, then the user's.
 
     A folder that cannot be read is logged and left out, so that one damaged model does not hide the others.
     """
@@ -126,13 +126,21 @@ def describe(folder: Path) -> ModelInfo:
             description=str(config["description"]),
             licence=str(config["licence"]),
             spacing_mm=voxel_size(config["preprocessing"]["spacing_mm"]),
-            parameters=count_parameters(folder / WEIGHTS_FILE),
+            parameters=sum(count_parameters(folder / name) for name in weights_files(config)),
             concepts=_concept_ids(config["concepts"]),
         )
     except KeyError as error:
         raise ModelError(f"{folder / CONFIG_FILE} has no entry {error}", "install the model again") from error
     except (TypeError, ValueError) as error:
         raise ModelError(f"{folder / CONFIG_FILE} is malformed ({error})", "install the model again") from error
+
+
+def weights_files(config: dict[str, Any]) -> tuple[str, ...]:
+    """Files of a parsed ``config.json`` that hold networks."""
+    networks = config.get("networks")
+    if not isinstance(networks, list):
+        return (WEIGHTS_FILE,)
+    return tuple(Path(str(network["file"])).name for network in networks)
 
 
 def verify(folder: Path) -> None:
@@ -189,6 +197,7 @@ def count_parameters(path: Path) -> int:
 def _model_folders() -> tuple[Path, ...]:
     roots = [EMBEDDED_FOLDER]
     roots += [Path(entry).expanduser() for entry in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if entry]
+    roots += [models_folder()] if models_folder() not in roots else []
     return tuple(config.parent for root in roots for config in sorted(root.glob(f"*/{CONFIG_FILE}")))
 
 

@@ -18,6 +18,7 @@ class ArchitectureConfig:
         text_dim: length of the text encoder's sentence embedding.
         query_hidden_dim: width of the MLP that turns a text embedding into a query.
         concepts: ids of the concepts that have a learned correction of their query.
+        strides: from each stage of the backbone to the next along (S, A, R); 2 everywhere if None.
     """
 
     size: str = "small16"
@@ -25,6 +26,7 @@ class ArchitectureConfig:
     text_dim: int = 384
     query_hidden_dim: int = 512
     concepts: tuple[str, ...] = ()
+    strides: tuple[tuple[int, int, int], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ class ModelConfig:
         """
         architecture = dict(data["architecture"])
         architecture["concepts"] = tuple(architecture.get("concepts", ()))
+        strides = architecture.get("strides")
+        architecture["strides"] = None if strides is None else tuple((int(s), int(a), int(r)) for s, a, r in strides)
         preprocessing = dict(data["preprocessing"])
         preprocessing["hu_windows"] = tuple((float(low), float(high)) for low, high in preprocessing["hu_windows"])
         preprocessing["spacing_mm"] = _number_or_triple(preprocessing["spacing_mm"])

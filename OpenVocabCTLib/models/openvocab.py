@@ -12,7 +12,7 @@ from OpenVocabCTLib.models.heads import PresencePool, Queries, QueryHead, VoxelP
 from OpenVocabCTLib.models.stunet import SIZES, STUNet
 
 # Queries have norms of 50 and more; the optimiser's steps are made for weights of about 1.
-_CONCEPT_SCALE = 100.0
+CONCEPT_SCALE = 100.0
 
 
 class ImageFeatures(NamedTuple):
@@ -50,7 +50,7 @@ class OpenVocabCT(nn.Module):
         super().__init__()
         size = SIZES[architecture.size]
         self.hu_windows = preprocessing.hu_windows
-        self.backbone = STUNet(size.channels, size.depth, in_channels=len(self.hu_windows))
+        self.backbone = STUNet(size.channels, size.depth, len(self.hu_windows), architecture.strides)
         self.projection = VoxelProjection(size.channels[0], architecture.embedding_dim)
         self.presence_pool = PresencePool(size.channels[-1], architecture.embedding_dim)
         self.query_head = QueryHead(architecture.text_dim, architecture.query_hidden_dim, architecture.embedding_dim)
@@ -93,5 +93,5 @@ class OpenVocabCT(nn.Module):
         if not self.concepts:
             return queries
         known = (concept >= 0)[:, None].to(queries.voxel.dtype)
-        own = self.concept_queries[concept.clamp(min=0)].to(queries.voxel.dtype) * known * _CONCEPT_SCALE
+        own = self.concept_queries[concept.clamp(min=0)].to(queries.voxel.dtype) * known * CONCEPT_SCALE
         return queries._replace(voxel=queries.voxel + own[:, :-1], voxel_bias=queries.voxel_bias + own[:, -1])

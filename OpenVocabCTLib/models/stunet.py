@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 CHANNEL_MULTIPLIERS = (1, 2, 4, 8, 16, 16)
+Stride = int | tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ SIZES = {
 class BasicResBlock(nn.Module):
     """Two 3x3x3 convolutions with instance normalisation and a (projected) identity shortcut."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, project: bool = False) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: Stride = 1, project: bool = False) -> None:
         super().__init__()
         self.conv1 = nn.Conv3d(in_channels, out_channels, 3, stride=stride, padding=1)
         self.norm1 = nn.InstanceNorm3d(out_channels, affine=True)
@@ -74,7 +75,7 @@ class UpsampleLayer(nn.Module):
     1x1x1 convolution sees one voxel at a time; this one does an eighth of the work.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, scale: int = 2) -> None:
+    def __init__(self, in_channels: int, out_channels: int, scale: Stride = 2) -> None:
         super().__init__()
         self.conv = nn.Conv3d(in_channels, out_channels, 1)
         self.scale = scale
@@ -91,27 +92,37 @@ class STUNet(nn.Module):
         channels: channels of each stage, finest first.
         depth: residual blocks in every stage.
         in_channels: channels of the image (1 for CT).
+        strides: from each stage to the next, one number or one along each axis; 2 everywhere by default.
 
     The sides of an input must be multiples of ``stride`` (32 for six stages).
     """
 
-    def __init__(self, channels: Sequence[int], depth: int = 1, in_channels: int = 1) -> None:
+    def __init__(
+        self,
+        channels: Sequence[int],
+        depth: int = 1,
+        in_channels: int = 1,
+        strides: Sequence[Stride] | None = None,
+    ) -> None:
         super().__init__()
         self.channels = tuple(channels)
         self.stride = 2 ** (len(self.channels) - 1)
+        steps: list[Stride] = [2] * (len(self.channels) - 1) if strides is None else list(strides)
+        self.steps = [[step] * 3 if isinstance(step, int) else list(step) for step in steps]
 
-        def stage(c_in: int, c_out: int, stride: int) -> nn.Sequential:
+        def stage(c_in: int, c_out: int, stride: Stride) -> nn.Sequential:
             first = BasicResBlock(c_in, c_out, stride, project=True)
             return nn.Sequential(first, *(BasicResBlock(c_out, c_out) for _ in range(depth - 1)))
 
         inputs = (in_channels, *self.channels[:-1])
         self.conv_blocks_context = nn.ModuleList(
-            stage(c_in, c_out, 1 if level == 0 else 2)
-            for level, (c_in, c_out) in enumerate(zip(inputs, self.channels, strict=True))
+            stage(c_in, c_out, stride) for c_in, c_out, stride in zip(inputs, self.channels, (1, *steps), strict=True)
         )
         coarse_to_fine = self.channels[::-1]
         pairs = list(itertools.pairwise(coarse_to_fine))
-        self.upsample_layers = nn.ModuleList(UpsampleLayer(deep, shallow) for deep, shallow in pairs)
+        self.upsample_layers = nn.ModuleList(
+            UpsampleLayer(deep, shallow, stride) for (deep, shallow), stride in zip(pairs, reversed(steps), strict=True)
+        )
         self.conv_blocks_localization = nn.ModuleList(stage(2 * shallow, shallow, 1) for _, shallow in pairs)
 
     @classmethod

@@ -97,15 +97,31 @@ class Engine:
         array = voxels.view(header.wire_dtype).reshape(header.geometry.shape)
         self.studies.put(key, CTVolume.from_array(array, header.geometry))
 
-    def encode(self, key: str, model: str | None, device: str, job_id: str | None = None) -> Job:
+    def encode(
+        self,
+        key: str,
+        model: str | None,
+        device: str,
+        job_id: str | None = None,
+        texts: Sequence[str] | None = None,
+    ) -> Job:
         """Ask for an image pass; it is done at once when it is there.
+
+        Args:
+            key: of the volume.
+            model: name or folder; None is the default.
+            device: where the model runs.
+            job_id: chosen by the client.
+            texts: what will be asked; None is anything.
 
         Raises:
             StudyMissing: the volume is not here.
             Refusal: too many jobs wait, or the id is taken.
         """
-        job = Job(key, self.models.identify(model, device), job_id or new_job_id())
-        if self._study(key, job.model) is not None:
+        wanted = None if texts is None else tuple(texts)
+        job = Job(key, self.models.identify(model, device), job_id or new_job_id(), wanted)
+        study = self._study(key, job.model)
+        if study is not None and study.is_ready_for(wanted):
             job.finish("done")
             self.jobs.remember(job)
             return job
@@ -146,9 +162,9 @@ class Engine:
         from OpenVocabCTLib.prompts import PromptSet
 
         study = self._study(key, self.models.identify(model, device))
-        if study is None:
-            raise NotEncoded("this volume has no image pass with this model", "ask for the image pass first")
         parsed = PromptSet.parse([prompt.text for prompt in prompts])
+        if study is None or not study.is_ready_for(parsed):
+            raise NotEncoded("this volume has no image pass with this model", "ask for the image pass first")
         with self._answering:
             packer = Packer()
             stream = study.stream(parsed, [prompt.threshold for prompt in prompts])
@@ -194,6 +210,8 @@ class Engine:
             volume = self.studies.get(job.key).volume
             job.state = "running"
             study = loaded.segmenter.encode(volume, progress=job.progress)
+        job.state = "running"
+        study.prepare(job.texts, job.progress)
         self.studies.add(job.key, job.model, study)
 
     def _after(self, job: Job) -> None:

@@ -36,6 +36,7 @@ class Job:
         key: the volume.
         model: the model.
         id: 32 hexadecimal digits.
+        texts: what will be asked, None for anything; a model of several networks runs what that needs.
         state: where it is.
         done: tiles done.
         total: tiles in all, 0 while unknown.
@@ -46,6 +47,7 @@ class Job:
     key: str
     model: ModelId
     id: str = field(default_factory=new_job_id)
+    texts: tuple[str, ...] | None = None
     state: State = "queued"
     done: int = 0
     total: int = 0

@@ -143,7 +143,8 @@ class Routes:
         """Ask for an image pass."""
         self.engine.touch()
         body = _json(call)
-        return 202, self.engine.encode(key, *read_model(body), read_job_id(body)).report()
+        texts = read_texts(body) if "texts" in body else None
+        return 202, self.engine.encode(key, *read_model(body), read_job_id(body), texts).report()
 
     def answers(self, call: Call, key: str) -> Reply:
         """Answer prompts."""

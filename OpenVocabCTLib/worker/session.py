@@ -180,12 +180,13 @@ class Session:
                 if encoded not in self._encoded:
                     if not (yield from client.has_study(key)):
                         yield from client.upload(key, header, array)
-                    yield from client.encode(key, model, device)
+                    yield from client.encode(key, model, device, [prompt.text for prompt in prompts])
                 segmentation = yield from client.answer(key, header.geometry, prompts, model, device)
                 _remember(self._encoded, encoded, None)
                 return segmentation
             except (StudyMissing, NotEncoded) as error:
-                # The worker was idle, or other volumes needed its memory between two of our requests.
+                # The worker was idle, other volumes needed its memory between two of our requests, or these prompts
+                # need a network of the model that earlier ones did not.
                 self._encoded.pop(encoded, None)
                 forgotten = error
         raise forgotten

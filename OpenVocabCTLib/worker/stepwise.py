@@ -102,13 +102,16 @@ class StepwiseClient:
         )
         json_of((yield from exchange(self.address, request)))
 
-    def encode(self, key: str, model: str | None = None, device: str = "auto") -> Steps[None]:
+    def encode(
+        self, key: str, model: str | None = None, device: str = "auto", texts: Sequence[str] | None = None
+    ) -> Steps[None]:
         """Have the image pass done, if it is not there already; cancelling stops it after the tile in work.
 
         Args:
             key: of an uploaded volume.
             model: name or folder, as the worker knows it; None is its default.
             device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+            texts: what will be asked; a model of several networks then runs those that this needs, else all.
 
         Raises:
             Cancelled: it was cancelled, by this client or another.
@@ -116,7 +119,9 @@ class StepwiseClient:
         """
         # Chosen here: a job can then be cancelled before the worker has said that it exists.
         job = secrets.token_hex(16)
-        wanted = {"model": model, "device": device, "job": job}
+        wanted: dict[str, Any] = {"model": model, "device": device, "job": job}
+        if texts is not None:
+            wanted["texts"] = list(texts)
         accepted = False
         try:
             reply = yield from self._json("POST", f"/v1/studies/{key}/encode", wanted)

@@ -49,6 +49,12 @@ class FakeStudy:
 
         self.embedding = SimpleNamespace(bytes=1000)
 
+    def prepare(self, prompts: Any, progress: Any = None) -> None:
+        """There is nothing more to run."""
+
+    def is_ready_for(self, prompts: Any) -> bool:
+        return True
+
     def segment(self, prompts: PromptSet, threshold: float | Sequence[float | None] | None = None) -> Segmentation:
         stream = self.stream(prompts, threshold)
         return Segmentation(self.volume.geometry, tuple(stream.segments), self.volume, stream.notes)

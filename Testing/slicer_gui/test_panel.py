@@ -400,6 +400,22 @@ def test_import_of_a_model_folder(make: Any, tmp_path: Any) -> None:
     assert bench.tools.settings.model is None
 
 
+def test_models_that_are_here_and_public_ones_that_are_not(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from Testing.openvocabct_lib.model_folder import write_model_folder
+
+    monkeypatch.setenv("OPENVOCABCT_MODELS", str(tmp_path / "models"))
+    installed = write_model_folder(tmp_path / "models" / "whole_body")
+    bench = make(FakeLogic())
+    selector = bench.ui.modelSelector
+    selector.setCurrentIndex(selector.findData(str(installed)))
+    assert bench.tools.settings.model == str(installed) and selector.currentText == "whole_body"
+    selector.setCurrentIndex(selector.findData("public:totalsegmentator-total"))
+    assert "Apache-2.0" in bench.ui.serverStatusLabel.text and "models download" in bench.ui.serverStatusLabel.text
+    assert bench.tools.settings.model == str(installed) and selector.currentText == "whole_body"
+
+
 def test_dispose_leaves_no_connection(make: Any) -> None:
     from Testing.pythonqt.proxies import Proxy
 

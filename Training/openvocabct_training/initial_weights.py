@@ -6,14 +6,17 @@ import logging
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from openvocabct_training.table_start import is_class_table, table_state
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.models.checkpoints import WEIGHTS_FILE
+from OpenVocabCTLib.models.openvocab import OpenVocabCT
 
 log = logging.getLogger(__name__)
 
@@ -52,13 +55,20 @@ def start_from(module: nn.Module, place: Path, partial: bool) -> None:
 
     Args:
         module: the network.
-        place: see ``read_state``; what it lacks keeps its own start.
+        place: see ``read_state``, or a converted STU-Net, see ``table_start``; what it lacks keeps its own start.
         partial: take what has the right name and size and leave the rest; otherwise everything has to fit.
 
     Raises:
         InputError: nothing can be read or taken; or, if not ``partial``, something does not fit.
     """
     own = module.state_dict()
+    if is_class_table(place):
+        taken = {
+            f"model.{name}": tensor for name, tensor in table_state(place, cast(OpenVocabCT, module.model)).items()
+        }
+        module.load_state_dict(taken, strict=False)
+        _report(place, own, taken, [], [])
+        return
     given = {_own_name(name, own): tensor for name, tensor in read_state(place).items()}
     unknown = [name for name in given if name not in own]
     other_size = [name for name in given if name in own and given[name].shape != own[name].shape]

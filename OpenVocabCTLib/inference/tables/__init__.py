@@ -1,0 +1,1 @@
+"""Models made from networks with fixed classes: preprocessing as their framework does it, classes, other words."""

@@ -1,0 +1,1 @@
+"""Turning checkpoints of other frameworks into model folders."""

@@ -1,0 +1,136 @@
+"""A model of several networks: only what the prompts need is run, once; and what is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import Tensor
+
+from OpenVocabCTLib import Segmenter
+from OpenVocabCTLib.cli import main
+from OpenVocabCTLib.commands.services import LoadedModel
+from OpenVocabCTLib.errors import Cancelled
+from OpenVocabCTLib.inference.tables.segmenter import TableSegmenter
+from OpenVocabCTLib.inference.towers import TileFeatures
+from OpenVocabCTLib.models.checkpoints import describe
+from OpenVocabCTLib.models.converting.nnunet import read_results
+from OpenVocabCTLib.models.converting.writing import Description, write_model
+from OpenVocabCTLib.worker.protocol import PromptRequest, VolumeHeader
+from OpenVocabCTLib.worker.session import Session
+from OpenVocabCTLib.worker.steps import run
+from Testing.openvocabct_lib.tables.results_folders import write_results
+from Testing.openvocabct_lib.tables.test_parity import RAS, TURNED, smooth_ct
+from Testing.openvocabct_lib.tables.words import BagOfWords
+from Testing.openvocabct_lib.worker.running import running_server
+
+ORGANS = {"background": 0, "spleen": 1, "kidney_left": 2, "kidney_right": 3}
+BONES = {"background": 0, "sacrum": 1, "thingamajig": 2}
+
+
+class Counting:
+    """A tower that counts its tiles."""
+
+    def __init__(self, tower: Any) -> None:
+        self.tower, self.tiles = tower, 0
+        self.name, self.channels, self.stride = tower.name, tower.channels, tower.stride
+
+    def __call__(self, hu: Tensor, leftness: Tensor) -> TileFeatures:
+        self.tiles += 1
+        return self.tower(hu, leftness)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("several")
+    write_results(place / "organs", "PlainConvUNet", labels=ORGANS, mirror=None)
+    write_results(place / "bones", "ResidualEncoderUNet", labels=BONES, mirror=None, spacing=[4.0, 4.0, 4.0])
+    networks = [read_results(place / name) for name in ("organs", "bones")]
+    write_model(place / "model", networks, Description("a test", "Apache-2.0"), BagOfWords())
+    return place / "model"
+
+
+@pytest.fixture
+def segmenter(folder: Path) -> Iterator[TableSegmenter]:
+    loaded = Segmenter.from_pretrained(folder, device="cpu", backend="torch")
+    assert isinstance(loaded, TableSegmenter)
+    loaded.questions.bank._encoder = BagOfWords()
+    for number in range(2):
+        loaded._towers[number] = Counting(loaded.network_tower(number))
+    yield loaded
+
+
+def tiles(segmenter: TableSegmenter) -> list[int]:
+    return [segmenter.network_tower(number).tiles for number in range(2)]  # type: ignore[attr-defined]
+
+
+def test_one_prompt_runs_one_network_and_ten_cost_one_image_pass(segmenter: TableSegmenter) -> None:
+    study = segmenter.encode(smooth_ct((18, 20, 20), (2.5, 2.5, 2.5), RAS))
+    assert tiles(segmenter) == [0, 0]
+    study.segment(["spleen"])
+    first = tiles(segmenter)
+    assert first[0] > 0 and first[1] == 0
+    study.segment(["spleen", "left kidney", "right kidney", "kidneys", "kidney_left", *["spleen"] * 5])
+    assert tiles(segmenter) == first
+    assert study.is_ready_for(["kidneys"]) and not study.is_ready_for(["kidneys", "sacrum"])
+    study.segment(["sacrum", "spleen"])
+    assert tiles(segmenter)[0] == first[0] and tiles(segmenter)[1] > 0
+
+
+def test_cancelling_keeps_what_is_finished(segmenter: TableSegmenter) -> None:
+    study = segmenter.encode(smooth_ct((18, 20, 20), (2.5, 2.5, 2.5), RAS))
+    with pytest.raises(Cancelled):
+        study.prepare(None, lambda done, total: done <= total / 2)
+    assert study.is_ready_for(["spleen"]) and not study.is_ready_for(["sacrum"])
+
+
+def test_classes_do_not_overlap_and_a_threshold_is_a_probability(segmenter: TableSegmenter) -> None:
+    volume = smooth_ct((18, 20, 20), (2.5, 2.2, 2.5), TURNED)
+    study = segmenter.encode(volume)
+    found = [one for one in study.segment(["spleen", "kidney left", "kidney right"]) if one.found]
+    assert found and np.sum([one.mask.astype(int) for one in found], axis=0).max() == 1
+    name = found[0].prompt
+    (likely,) = study.segment([name], threshold=0.3)
+    assert np.array_equal(likely.mask, study.probabilities(name) > 0.3)
+
+
+def test_names_of_its_own_and_other_words(segmenter: TableSegmenter) -> None:
+    study = segmenter.encode(smooth_ct((18, 20, 20), (2.5, 2.5, 2.5), RAS))
+    own, _, unknown, foreign = study.segment(["Thingamajig", "sacrum", "quux of nowhere", "mandible"])
+    assert own.reason in ("", "no voxel is above the threshold")
+    assert "nearest in words: " in unknown.reason and not unknown.found
+    assert foreign.reason.startswith("this model was not trained on mandible; nearest in words: ")
+    # A threshold that leaving classes out did not justify: new words then ask the network of their nearest class.
+    words = replace(segmenter.table_config.open_words, near=-1.0, same_as=2.0)
+    segmenter.questions.config = replace(segmenter.table_config, open_words=words)
+    segmentation = study.segment(["quux of nowhere"])
+    assert "guessed from words alone" in " ".join(segmentation.notes)
+    assert "nearest in words" not in next(iter(segmentation)).reason
+
+
+def test_the_folder_describes_all_networks(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    info = describe(folder)
+    assert info.concepts == ("spleen", "left_kidney", "right_kidney", "sacrum") and info.licence == "Apache-2.0"
+    assert "thingamajig" in (folder / "MODEL_CARD.md").read_text()
+    with pytest.raises(SystemExit):
+        main(["models", "show", str(folder)])
+    assert "does not know: thingamajig" in capsys.readouterr().out
+
+
+def test_the_worker_runs_what_later_prompts_need(segmenter: TableSegmenter) -> None:
+    volume = smooth_ct((18, 20, 20), (2.5, 2.5, 2.5), RAS)
+    sent = VolumeHeader.of(volume.array, volume.geometry), np.asarray(volume.array)
+    with running_server(load_model=lambda name, device: LoadedModel("several", device, segmenter)) as worker:
+        session = Session(worker.address)
+        run(session.segment(sent, [PromptRequest("spleen")], revision=1))
+        first = tiles(segmenter)
+        assert first[0] > 0 and first[1] == 0
+        both = run(session.segment(sent, [PromptRequest("spleen"), PromptRequest("sacrum")], revision=1))
+        assert tiles(segmenter)[0] == first[0] and tiles(segmenter)[1] > 0
+    expected = segmenter.encode(volume).segment(["spleen", "sacrum"])
+    for ours, theirs in zip(both, expected, strict=True):
+        assert ours.found == theirs.found and (not ours.found or np.array_equal(ours.mask, theirs.mask))
