@@ -83,19 +83,16 @@ def test_describe_a_store(corpus: CaseStore, tmp_path: Path, capsys: pytest.Capt
         ("No pleural effusion.", "There is pleural effusion."),
         ("No evidence of a stone.", "There is a stone."),
         ("There is a cyst in the liver.", "There is no cyst in the liver."),
-        ("The heart is of normal size. Something.", "The heart is of abnormal size. Something."),
-        ("The spleen is enlarged.", "The spleen is of normal size."),
-        ("The thyroid is not enlarged.", None),
+        ("The heart is of normal size. Something.", "The heart is enlarged. Something."),
+        ("The spleen is enlarged.", "The spleen is not enlarged."),
+        ("The thyroid is not enlarged.", "The thyroid is enlarged."),
         ("The left parotid gland is small.", "The left parotid gland is large."),
         ("The right lung is seen.", "The left lung is seen."),
         ("Tortuous aorta.", None),
     ],
 )
 def test_opposites(text: str, other: str | None) -> None:
-    if other is not None or "not enlarged" not in text:
-        assert opposite(text) == other
-    else:
-        assert opposite(text) == "The thyroid is enlarged."
+    assert opposite(text) == other
 
 
 def test_normal_captions() -> None:
@@ -133,7 +130,7 @@ def test_samples(corpus: CaseStore) -> None:
     assert sample.masks.shape == (3, *VIEW)
     organs = [caption.organ if caption else None for caption in sample.captions]
     assert organs == ["left_parotid_gland", "spinal_cord", "lungs"]
-    assert sample.drawn.tolist() == [True, True, False]  # nobody drew the lungs
+    assert sample.drawn.tolist() == [True, False, False]  # the cord is out of view, and nobody drew the lungs
     assert sample.captions[1] is not None
     assert sample.captions[1].normal
     assert "IMPRESSION" in sample.report

@@ -40,8 +40,8 @@ class Grounding:
 
         It is grounded if the quote stands in the report (letter case and white space apart), if the text says nothing
         that the quote does not say (its words and numbers are the quote's, the organ's or joining ones, and it denies
-        what the quote denies), if the polarity is not the opposite of what the report says there, and if the sentence
-        does not speak of other organs only.
+        what the quote denies), if the polarity is not the opposite of what the report says there, and if the sentence,
+        with its heading, says the organ's side and does not speak of other organs only.
 
         Args:
             report: the whole report.

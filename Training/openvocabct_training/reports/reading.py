@@ -11,7 +11,7 @@ from pathlib import Path
 from openvocabct_training.pretraining.corpus import REPORTS, ReportRow, read_reports
 from OpenVocabCTLib.errors import InputError
 
-_NOT_GIVEN = frozenset({"", "not given.", "nan", "none"})
+_NOT_GIVEN = frozenset({"", "not given", "nan", "none"})
 
 
 def reports_from(source: Path) -> list[str]:
@@ -50,7 +50,7 @@ def text_of(row: dict[str, str], source: Path) -> str:
 def given(text: str | None) -> str:
     """Return the text of a section, empty where it says that there is none."""
     text = (text or "").strip()
-    return "" if text.lower() in _NOT_GIVEN else text
+    return "" if text.lower().rstrip(".") in _NOT_GIVEN else text
 
 
 def read_csv(path: Path) -> Iterator[dict[str, str]]:
