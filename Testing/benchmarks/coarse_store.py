@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from openvocabct_training.data.store import CaseRecord, CaseStore
 def block_means(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
     """(..., S, A, R) -> (..., S//s, A//a, R//r) float32 means of whole blocks; what is left at the ends is cut off."""
     sizes = [side // factor for side, factor in zip(array.shape[-3:], factors, strict=True)]
-    cut = array[(..., *(slice(0, size * factor) for size, factor in zip(sizes, factors, strict=True)))]
+    source: Any = array
+    cut = source[(..., *(slice(0, size * factor) for size, factor in zip(sizes, factors, strict=True)))]
     parts = [number for pair in zip(sizes, factors, strict=True) for number in pair]
     means: np.ndarray = cut.reshape(*array.shape[:-3], *parts).mean((-5, -3, -1), dtype=np.float32)
     return means

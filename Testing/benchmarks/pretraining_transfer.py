@@ -25,9 +25,9 @@ _RESAMPLES = 2000
 
 
 def dice_of_case(
-    run: TextPromptedSegmentation, store: CaseStore, record: CaseRecord, phrases: PhraseBook
+    run: TextPromptedSegmentation, store: CaseStore, record: CaseRecord, phrases: PhraseBook, soft: bool
 ) -> dict[str, float]:
-    """Dice at probability 0.5 of every structure of the run's list that is drawn in the view of a case."""
+    """Dice at probability 0.5, or soft Dice, of every structure of the run's list that is drawn in the view."""
     vocabulary, size = Vocabulary.load(), run.preprocessing.tile
     masks = view_masks(store, record, run.concepts, vocabulary, size)
     drawn = [(concept, mask) for concept, mask in zip(run.concepts, masks, strict=True) if mask is not None]
@@ -40,10 +40,11 @@ def dice_of_case(
     rows = torch.tensor([run.concepts.index(concept) for concept in seen])
     with torch.inference_mode():
         image = run.model.encode_image(hu[None], left[None])
-        found = voxel_logits(image.embedding[0].float(), run.model.encode_text(text, side, rows)) > 0
+        logits = voxel_logits(image.embedding[0].float(), run.model.encode_text(text, side, rows))
+    answers = logits.sigmoid() if soft else (logits > 0).float()
     return {
-        concept: float(2 * (mask & answer).sum() / (mask.sum() + answer.sum()).clamp(min=1))
-        for (concept, mask), answer in zip(seen.items(), found, strict=True)
+        concept: float(2 * (mask * answer).sum() / (mask.sum() + answer.sum()).clamp(min=1))
+        for (concept, mask), answer in zip(seen.items(), answers, strict=True)
     }
 
 
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("runs", nargs="+", metavar="NAME=CHECKPOINT", help="the first is compared with")
     parser.add_argument("--dataset", default="openkbp")
+    parser.add_argument("--soft", action="store_true", help="soft Dice of probabilities instead of that of masks")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -71,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         name, _, place = named.partition("=")
         run = TextPromptedSegmentation.load_from_checkpoint(place, map_location="cpu", weights_only=True).eval()
         phrases = PhraseBook(Vocabulary.load(), store.root / "phrases.safetensors", run.concepts)
-        figures[name] = {record.case: dice_of_case(run, store, record, phrases) for record in records}
+        figures[name] = {record.case: dice_of_case(run, store, record, phrases, options.soft) for record in records}
     first = next(iter(figures))
     concepts = sorted({concept for cases in figures[first].values() for concept in cases})
     print("| run | mean Dice of a patient | difference (95% interval) | " + " | ".join(concepts) + " |")

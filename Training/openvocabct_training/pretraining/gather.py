@@ -44,5 +44,5 @@ def gathered(rows: Tensor) -> Tensor:
         parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
         dist.all_gather(parts, rows.contiguous())
         return torch.cat(parts)
-    result: Tensor = _Gather.apply(rows)  # type: ignore[no-untyped-call]
+    result: Tensor = _Gather.apply(rows)
     return result

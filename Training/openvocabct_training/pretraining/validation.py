@@ -76,8 +76,11 @@ class ValidationFeatures:
         if self.organs:
             per_study = len(self.organs[0].image) // len(self.studies[0])
             rows = (once[:, None] * per_study + torch.arange(per_study, device=once.device)).flatten()
-            pairs_of_all = [gathered(torch.cat([part[place] for part in self.organs]))[rows] for place in range(4)]
-            figures |= organ_figures(*pairs_of_all, gathered(torch.cat(self.places))[rows])
+            columns = [torch.cat([part[place] for part in self.organs]) for place in range(4)]
+            image, text, valid, words = (
+                gathered(column.long() if column.dtype == torch.bool else column)[rows] for column in columns
+            )
+            figures |= organ_figures(image, text, valid.bool(), words, gathered(torch.cat(self.places))[rows])
         return figures
 
     @staticmethod

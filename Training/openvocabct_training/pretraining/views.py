@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,8 @@ def view_of(array: np.ndarray, view: Sequence[int], outside: float, shift: Shift
     read, put = _slices(array.shape[-3:], view, shift)
     lead = array.shape[:-3]
     result = np.full((*lead, *view), outside, array.dtype)
-    result[(..., *put)] = array[(*(slice(None) for _ in lead), *read)]
+    source: Any = array
+    result[(..., *put)] = source[(*(slice(None) for _ in lead), *read)]
     return result
 
 
@@ -81,5 +83,6 @@ class _Plane:
         self.shape, self.dtype = labels.shape[1:], labels.dtype
 
     def __getitem__(self, place: tuple[slice, ...]) -> np.ndarray:
-        plane: np.ndarray = self.labels[(self.index, *place)]
+        labels: Any = self.labels
+        plane: np.ndarray = labels[(self.index, *place)]
         return plane

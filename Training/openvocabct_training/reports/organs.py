@@ -84,5 +84,5 @@ def _around(concept: Concept, vocabulary: Vocabulary) -> Iterable[Concept]:
 
 def _sides(concept: Concept, vocabulary: Vocabulary) -> dict[Side, str]:
     members = [vocabulary.get(member) for member in concept.members]
-    sides = {member.side: member.id for member in members if member.side is not Side.NONE}
-    return sides if len(members) == len(sides) == 2 else {}
+    sides: dict[Side, str] = {member.side: member.id for member in members if member.side is not Side.NONE}
+    return dict(sides) if len(members) == len(sides) == 2 else {}

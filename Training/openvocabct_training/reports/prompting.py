@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from openvocabct_training.reports.items import POLARITIES, Polarity
 from openvocabct_training.reports.organs import organ_ids
@@ -105,8 +105,8 @@ def read_answer(answer: str) -> list[RawItem]:
         fields = [item.get(name) for name in RawItem._fields] if isinstance(item, dict) else []
         if len(fields) != len(RawItem._fields) or not all(isinstance(field, str) for field in fields):
             raise BadAnswerError("an item of the answer has another form")
-        organ, text, polarity, quote = fields
+        organ, statement, polarity, quote = (str(field) for field in fields)
         if organ not in organ_ids() or polarity not in POLARITIES:
             raise BadAnswerError("an item of the answer names an organ or a polarity that is not on the list")
-        items.append(RawItem(organ, text, polarity, quote))
+        items.append(RawItem(organ, statement, cast(Polarity, polarity), quote))
     return items
