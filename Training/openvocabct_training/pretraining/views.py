@@ -36,10 +36,11 @@ def view_of(array: np.ndarray, view: Sequence[int], outside: float, shift: Shift
     """
     read, put = _slices(array.shape[-3:], view, shift)
     lead = array.shape[:-3]
-    result = np.full((*lead, *view), outside, array.dtype)
+    result: Any = np.full((*lead, *view), outside, array.dtype)
     source: Any = array
     result[(..., *put)] = source[(*(slice(None) for _ in lead), *read)]
-    return result
+    cut: np.ndarray = result
+    return cut
 
 
 def view_image(store: CaseStore, record: CaseRecord, view: Sequence[int], shift: Shift = (0, 0, 0)) -> np.ndarray:
