@@ -22,22 +22,25 @@ Stride = int | tuple[int, int, int]
 
 @dataclass(frozen=True)
 class STUNetSize:
-    """Width of the first stage, residual blocks per stage, and the widest stage allowed (channels)."""
+    """Width of the first stage, residual blocks per stage, the widest stage allowed (channels), number of stages."""
 
     width: int
     depth: int
     max_channels: int | None = None
+    stages: int = len(CHANNEL_MULTIPLIERS)
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Channels of the six stages, finest first."""
+        """Channels of the stages, six in every published size, finest first."""
         limit = self.max_channels or self.width * max(CHANNEL_MULTIPLIERS)
-        return tuple(min(self.width * m, limit) for m in CHANNEL_MULTIPLIERS)
+        return tuple(min(self.width * m, limit) for m in CHANNEL_MULTIPLIERS[: self.stages])
 
 
 # "small16" keeps the width of S at full resolution, where thin structures are decided, and narrows the deep
 # stages, which hold most parameters: 5.7 M instead of 14.6 M, small enough to ship inside the extension.
+# "nano" has four stages, so that whole scans on a very coarse grid, 16 voxels a side, still go through: for trials.
 SIZES = {
+    "nano": STUNetSize(8, 1, stages=4),
     "tiny": STUNetSize(8, 1),
     "small16": STUNetSize(16, 1, 128),
     "S": STUNetSize(16, 1),
@@ -127,7 +130,7 @@ class STUNet(nn.Module):
 
     @classmethod
     def from_size(cls, size: str, in_channels: int = 1) -> STUNet:
-        """Build a named size ("tiny", "small16", "S", "B", "L", "H").
+        """Build a named size ("nano", "tiny", "small16", "S", "B", "L", "H").
 
         Raises:
             ValueError: the size is not one of ``SIZES``.

@@ -28,6 +28,7 @@ class Finding:
         structures: anatomy that the sentence names with it, the nearest first.
         region: where in the body, as `Concept.region`.
         status: "present", "uncertain" or "absent".
+        start, end: where the phrase stands in the text of the sentence, in characters.
     """
 
     sentence: Sentence
@@ -37,6 +38,8 @@ class Finding:
     structures: tuple[Concept, ...]
     region: tuple[str, ...]
     status: Status
+    start: int
+    end: int
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -103,6 +106,8 @@ def _of_sentence(sentence: Sentence, vocabulary: Vocabulary, index: PhraseIndex)
             structures,
             structures[0].region if structures else concept.region,
             scopes.status(mention.start, mention.end),
+            mention.start,
+            mention.end,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from OpenVocabCTLib.prompts.concepts import Concept
 from OpenVocabCTLib.prompts.expansion import CATEGORIES
@@ -38,6 +39,8 @@ class Mention:
     is_finding: bool
 
 
+# Reports say the same things in the same words over and over: half of all sentences are boilerplate.
+@lru_cache(maxsize=8192)
 def find_mentions(sentence: str, vocabulary: Vocabulary, index: PhraseIndex) -> tuple[Mention, ...]:
     """Find what a sentence names, from left to right, the longest phrase at each place.
 

@@ -28,11 +28,11 @@ _DENIES_AFTER = re.compile(
 )
 _DENIES_BEFORE = re.compile(
     rf"\b(?:(?:is|are|was|were|has\s+been|have\s+been)\s+(?:not|no\s+longer)\s+{_SEEN}|not\s+{_SEEN}|"
-    rf"(?:is|are)\s+absent|(?:has|have)\s+resolved|(?:is|are|was|were)\s+(?:ruled\s+out|excluded))\b",
+    rf"(?:is|are)\s+(?:\w+ly\s+)?absent|(?:has|have)\s+resolved|(?:is|are|was|were)\s+(?:ruled\s+out|excluded))\b",
     re.IGNORECASE,
 )
 _DOUBTS_AFTER = re.compile(
-    r"\b(?:possibl[ey]|probabl[ey]|likely|suspicious\s+(?:for|of)|suspected|suspicion\s+of|suggest(?:ive\s+of|ing|s)|"
+    r"\b(?:possibl[ey]|probabl[ey]|likely|suspicious\s+(?:for|of)|suspected|suspicion\s+of|suggest(?:ive\s+of|ing|s)?|"
     r"(?:may|might|could)\s+(?:represent|be|reflect|indicate)|(?:cannot|can\s?not|can't)\s+(?:be\s+)?exclude|"
     r"concern(?:ing)?\s+for|questionable|presumed|presumably|versus|vs|differential)\b",
     re.IGNORECASE,

@@ -54,6 +54,23 @@ class Sentence:
         """Whether its section says why or how the scan was made, not what it shows."""
         return self.section in BACKGROUND_SECTIONS
 
+    def place(self, report: str, start: int, end: int) -> tuple[int, int]:
+        """Return where characters of `text` stand in the report that it was split from.
+
+        Args:
+            report: that report.
+            start: first character of a stretch of `text`.
+            end: last+1 character of it.
+        """
+        places: list[int] = []
+        before_is_space = False
+        for index in range(self.start, self.end):
+            is_space = report[index].isspace()
+            if not (is_space and before_is_space):
+                places.append(index)  # a run of white space is one character of `text`
+            before_is_space = is_space
+        return places[start], places[end - 1] + 1 if end > start else places[start]
+
 
 def split_sentences(report: str) -> tuple[Sentence, ...]:
     """Split a report, in time linear in its length.

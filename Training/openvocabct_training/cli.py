@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from openvocabct_training.reports.options import add_arguments as add_decompose
 from OpenVocabCTLib.commands.failures import as_user_error
 from OpenVocabCTLib.errors import Cancelled, OpenVocabCTError
 from OpenVocabCTLib.memory import keep_freed_memory
@@ -21,6 +22,37 @@ def fit(arguments: Sequence[str]) -> None:
     from openvocabct_training.lightning_cli import TrainingCLI
 
     TrainingCLI.with_arguments(["fit", *arguments])
+
+
+def pretrain(arguments: Sequence[str]) -> None:
+    """``openvocabct-train pretrain [fit|validate] --config FILE.yaml ...`` (PyTorch Lightning's own options)."""
+    from openvocabct_training.pretraining.command import pretrain as run
+
+    run(arguments)
+
+
+def prepare_ct_rate(arguments: Sequence[str]) -> None:
+    """``openvocabct-train prepare ct-rate --source DIR|hf ...``."""
+    from openvocabct_training.data import ct_rate
+
+    parser = argparse.ArgumentParser(prog=f"openvocabct-train prepare {ct_rate.COMMAND}", description=ct_rate.NOTICE)
+    ct_rate.add_arguments(parser)
+    ct_rate.prepare(parser.parse_args(arguments))
+
+
+def describe(options: argparse.Namespace) -> None:
+    """Reports of what is measured."""
+    from openvocabct_training.data.store import CaseStore
+    from openvocabct_training.pretraining.measured import describe_store
+
+    print(f"{describe_store(CaseStore(options.store), options.view, options.output)} reports")
+
+
+def decompose(options: argparse.Namespace) -> None:
+    """Reports to organ-level statements."""
+    from openvocabct_training.reports.command import decompose as run
+
+    run(options)
 
 
 def prepare(options: argparse.Namespace) -> None:
@@ -94,7 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("fit", help="train (PyTorch Lightning; see `openvocabct-train fit --help`)", add_help=False)
 
-    step = commands.add_parser("prepare", help="raw data sets to the training store")
+    commands.add_parser("pretrain", help="pretrain on scans with reports (see Training/PRETRAINING.md)", add_help=False)
+    step = commands.add_parser("prepare", help="raw data sets to the training store; `prepare ct-rate` for CT-RATE")
     step.add_argument("source", type=Path, help="folder that holds one folder per data set")
     step.add_argument("--store", type=Path, default=Path("runs/store"), help="folder to write (%(default)s)")
     step.add_argument(
@@ -113,6 +146,18 @@ def _parser() -> argparse.ArgumentParser:
         "--on-error", choices=("stop", "skip"), default="stop", help="what to do about an unusable case (%(default)s)"
     )
     step.set_defaults(run=prepare)
+
+    step = commands.add_parser("describe", help="write reports of what is measured in the cases of a store")
+    step.add_argument("store", type=Path, help="folder written by `prepare`")
+    step.add_argument("--view", type=int, nargs=3, required=True, metavar="N", help="voxels along S, A, R")
+    step.add_argument(
+        "--output", type=Path, default=None, help="file to write; reports.jsonl of the store if not given"
+    )
+    step.set_defaults(run=describe)
+
+    step = commands.add_parser("decompose", help="take reports apart into statements about organs")
+    add_decompose(step)
+    step.set_defaults(run=decompose)
 
     step = commands.add_parser("refit", help="refit the queries of known concepts on a finished image tower")
     step.add_argument("checkpoint", type=Path, help=".ckpt file of a run")
@@ -183,6 +228,12 @@ def _add_evaluate(step: argparse.ArgumentParser) -> None:
 def _run(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["fit"]:
         fit(arguments[1:])
+        return
+    if arguments[:1] == ["pretrain"]:
+        pretrain(arguments[1:])
+        return
+    if list(arguments[:2]) == ["prepare", "ct-rate"]:
+        prepare_ct_rate(arguments[2:])
         return
     options = _parser().parse_args(arguments)
     options.run(options)

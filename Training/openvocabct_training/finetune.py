@@ -37,6 +37,7 @@ class TextPromptedSegmentation(PatchTraining):
             a published STU-Net, to start from; parameters that it lacks keep their own start.
         partial_weights: take from ``initial_weights`` what has the right name and size, and say what was taken;
             otherwise whatever does not fit is an error.
+        init_from: another name of ``initial_weights``; a checkpoint of ``openvocabct-train pretrain`` for example.
         channels_last: lay out voxels with channels last, the fast layout of 3D convolutions in bf16.  The results
             are the same up to rounding; in fp32 on a CPU, or on other hardware, the other layout may be the faster one.
 
@@ -56,7 +57,10 @@ class TextPromptedSegmentation(PatchTraining):
         initial_weights: str | None = None,
         partial_weights: bool = False,
         channels_last: bool = True,
+        init_from: str | None = None,
     ) -> None:
+        if initial_weights is not None and init_from is not None:
+            raise InputError("model.initial_weights and model.init_from are both given", "give one of them")
         if architecture.size not in SIZES:
             raise InputError(f"there is no network size {architecture.size!r}", f"choose one of {', '.join(SIZES)}")
         channels = SIZES[architecture.size].channels
@@ -80,8 +84,9 @@ class TextPromptedSegmentation(PatchTraining):
             nn.init.zeros_(convolution.weight)
         self.auxiliary = nn.ModuleList(convolutions)
         self.deep_supervision, self.presence_weight = deep_supervision, presence_weight
-        if initial_weights is not None:
-            start_from(self, Path(initial_weights), partial_weights)
+        start = initial_weights or init_from
+        if start is not None:
+            start_from(self, Path(start), partial_weights)
         if channels_last:
             self.model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 

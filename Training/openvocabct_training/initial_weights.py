@@ -22,13 +22,18 @@ log = logging.getLogger(__name__)
 
 # The same parameter is called differently in a checkpoint, in a model folder, and in a published backbone.
 _PREFIXES = ("", "model.", "model.backbone.")
+# A pretraining run keeps the image tower under this name; its other heads are of no use afterwards.
+_PRETRAINED = "network.tower."
+_DECODER = ("backbone.upsample_layers.", "backbone.conv_blocks_localization.", "projection.")
+_ORGAN_HEAD = "network.organ_head."
 
 
 def read_state(place: Path) -> dict[str, Tensor]:
     """Parameters by the names that ``place`` gives them, in fp32.
 
     Args:
-        place: a model folder, a ``.safetensors`` file, or a checkpoint with a ``state_dict``.
+        place: a model folder, a ``.safetensors`` file, or a checkpoint with a ``state_dict``; of a pretraining run
+            the image tower.
 
     Raises:
         InputError: it is none of these.
@@ -42,12 +47,25 @@ def read_state(place: Path) -> dict[str, Tensor]:
         else:
             content = torch.load(file, map_location="cpu", weights_only=True)
             state = content.get("state_dict", content)
+        state = pretrained_tower(state)
         return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     except (SafetensorError, pickle.UnpicklingError, EOFError, LookupError, RuntimeError, AttributeError) as error:
         raise InputError(
             f"{place} holds no weights that can be read ({type(error).__name__})",
             "give a checkpoint, a model folder or a .safetensors file; convert other formats first",
         ) from error
+
+
+def pretrained_tower(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the image tower of a pretraining run's ``state_dict`` under its own names; any other as it is.
+
+    A run that compared whole scans only has not trained its decoder, which is therefore left out.
+    """
+    if not any(name.startswith(_PRETRAINED) for name in state):
+        return dict(state)
+    tower = {name.removeprefix(_PRETRAINED): value for name, value in state.items() if name.startswith(_PRETRAINED)}
+    organs = any(name.startswith(_ORGAN_HEAD) for name in state)
+    return {name: value for name, value in tower.items() if organs or not name.startswith(_DECODER)}
 
 
 def start_from(module: nn.Module, place: Path, partial: bool) -> None:

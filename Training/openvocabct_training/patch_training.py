@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from typing import Any, NamedTuple, cast
 
 import pytorch_lightning as pl
-import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from openvocabct_training.data.dataset import Sample
+from openvocabct_training.optimisation import adamw_with_warmup
 from OpenVocabCTLib.models.config import PreprocessingConfig
 
 _MEANS = ("loss", "bce", "dice_loss", "presence", "soft_dice")
@@ -90,15 +89,4 @@ class PatchTraining(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW, warm-up and cosine, stepped every optimisation step."""
-        weights = [weight for weight in self.parameters() if weight.requires_grad]
-        optimizer = torch.optim.AdamW(weights, lr=self.learning_rate, weight_decay=self.weight_decay)
-        total = max(1, int(self.trainer.estimated_stepping_batches))
-
-        def factor(step: int) -> float:
-            if step < self.warmup_steps:
-                return (step + 1) / self.warmup_steps
-            progress = (step - self.warmup_steps) / max(1, total - self.warmup_steps)
-            return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return adamw_with_warmup(self, self.learning_rate, self.weight_decay, self.warmup_steps)

@@ -107,8 +107,8 @@ def test_published_sizes(size: str, channels: tuple[int, ...], millions: float) 
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_every_size_has_six_stages(size: str) -> None:
-    assert len(SIZES[size].channels) == 6
+def test_every_published_size_has_six_stages(size: str) -> None:
+    assert len(SIZES[size].channels) == (4 if size == "nano" else 6)
 
 
 def test_an_unknown_size_is_named() -> None:

@@ -96,4 +96,6 @@ def fingerprint(case: RawCase, vocabulary: Vocabulary, spacing_mm: float | Seque
         "labels": None if case.labels is None else case.labels.meaning(),
         "files": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats],
     }
+    if case.header is not None:
+        description["header"] = case.header.meaning()
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()

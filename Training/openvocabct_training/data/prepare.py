@@ -101,7 +101,7 @@ def prepare_case(
         InputError: the scan is no CT in HU, or its labels do not fit it.
         ResourceError: memory or disk is full.
     """
-    volume = CTVolume.read(case.ct)
+    volume = case.read()
     grid = working_grid(volume.geometry, spacing_mm)
     image = to_working(volume.array, grid).round().numpy().astype(np.int16)
     masks, lost = annotated_masks(case, volume, grid)

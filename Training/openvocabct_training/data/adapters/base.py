@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from openvocabct_training.data.adapters.headers import TrueHeader
 from openvocabct_training.data.adapters.labels import Labels
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.geometry import Geometry
+from OpenVocabCTLib.volume import CTVolume
 
 # What Hounsfield units label for free where no reader did (see ``physics``).
 TISSUES = ("body", "bones", "adipose_tissue")
@@ -39,6 +41,7 @@ class RawCase:
         symmetric: a mirrored copy is anatomically plausible.
         physics: which Hounsfield-unit labels to add.
         patient: who was scanned, the same for all scans of one person in all data sets; empty: nobody else's scan.
+        header: what counts in place of the file's own header.
     """
 
     case: str
@@ -52,6 +55,7 @@ class RawCase:
     symmetric: bool = False
     physics: tuple[str, ...] = (*TISSUES, *LUNGS)
     patient: str = ""
+    header: TrueHeader | None = None
 
     @property
     def id(self) -> str:
@@ -62,6 +66,15 @@ class RawCase:
     def files(self) -> tuple[Path, ...]:
         """The files that must be there."""
         return (self.ct,) if self.labels is None else (self.ct, *self.labels.paths)
+
+    def read(self) -> CTVolume:
+        """Read the scan.
+
+        Raises:
+            InputError: it cannot be read, or is no CT in HU.
+            ResourceError: it does not fit into memory.
+        """
+        return CTVolume.read(self.ct) if self.header is None else self.header.read(self.ct)
 
     def each_mask(self, geometry: Geometry) -> Iterator[tuple[str, np.ndarray]]:
         """Yield what is annotated, one concept at a time: concept id, bool (K, J, I) on the scan's own grid.

@@ -1,0 +1,1 @@
+"""Pretraining on scans and their reports: multi-granular contrastive learning of image tower and text projections."""
