@@ -24,6 +24,7 @@ from OpenVocabCTLib.models.tables import InputConfig
 from OpenVocabCTLib.volume import CTVolume
 
 _SIGMA = 1.0 / 8.0
+_PEAK = 10.0  # nnU-Net's, which decides where half precision underflows
 
 
 @lru_cache(maxsize=4)
@@ -32,11 +33,11 @@ def patch_weight(patch: Index3) -> Tensor:
     point = np.zeros(patch)
     point[tuple(side // 2 for side in patch)] = 1.0
     weight = ndimage.gaussian_filter(point, [side * _SIGMA for side in patch], mode="constant")
-    weight /= weight.max()
+    weight *= _PEAK / weight.max()
     # In half precision, as nnU-Net keeps it, far corners underflow; they count as the smallest that does not.
     half = torch.from_numpy(weight).half()
     half[half == 0] = half[half > 0].min()
-    return half.float()
+    return half.float() / _PEAK
 
 
 def encode_patches(
