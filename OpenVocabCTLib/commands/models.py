@@ -85,9 +85,7 @@ def show_model(name: NameArgument = None, as_json: JsonOption = False) -> None:
         f"licence {info.licence}, {info.parameters / 1e6:.1f} M parameters, {describe_voxels(info.spacing_mm)} voxels"
     )
     typer.echo(f"folder {info.folder}; read MODEL_CARD.md there\n")
-    rows = [
-        (concept, str(facts.get("cases", NOTHING)), decimal(facts.get("dice"), 2)) for concept, facts in trained.items()
-    ]
+    rows = [(concept, _count(facts.get("cases")), decimal(facts.get("dice"), 2)) for concept, facts in trained.items()]
     print_table(("structure", "training cases", "validation Dice"), rows, right=(1, 2))
     if own_names:
         typer.echo(f"\nby their own name, which the vocabulary does not know: {', '.join(own_names)}")
@@ -128,3 +126,7 @@ def model_record(info: ModelInfo) -> dict[str, Any]:
         "parameters": info.parameters,
         "concepts": list(info.concepts),
     }
+
+
+def _count(number: int | None) -> str:
+    return NOTHING if number is None else str(number)

@@ -165,6 +165,14 @@ def _number_or_triple(spacing_mm: Any) -> float | tuple[float, float, float]:
 
 
 def answered_concepts(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Concepts of a parsed ``config.json`` that the model may answer for, with what it says of them."""
+    """Concepts of a parsed ``config.json`` that the model may answer for, with what it says of them.
+
+    A converted model whose source does not say how many scans it was trained on (null) is believed to have had enough.
+    """
     minimum = raw.get("decision", {}).get("minimum_scans", DecisionConfig.minimum_scans)
-    return {concept: facts for concept, facts in raw.get("concepts", {}).items() if facts.get("cases", 0) >= minimum}
+    found = {}
+    for concept, facts in raw.get("concepts", {}).items():
+        cases = facts.get("cases", 0)
+        if cases is None or cases >= minimum:
+            found[concept] = facts
+    return found

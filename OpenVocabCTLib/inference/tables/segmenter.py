@@ -44,7 +44,7 @@ class TableSegmenter(Segmenter):
     def __init__(self, folder: Path, raw: dict[str, Any], compute: Compute, backend: Backend) -> None:
         try:
             self.table_config = TableConfig.from_dict(raw)
-            cases = {concept: int(facts["cases"]) for concept, facts in raw["concepts"].items()}
+            cases = {concept: _scans(facts["cases"], self.table_config) for concept, facts in raw["concepts"].items()}
             self._hashes = [str(raw["sha256"][network.file]) for network in self.table_config.networks]
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"config.json of model {folder.name!r} is malformed", "convert the model again") from error
@@ -106,6 +106,11 @@ class TableSegmenter(Segmenter):
         if len(self.table_config.networks) == 1:
             study.prepare(None, progress)
         return study
+
+
+def _scans(stated: Any, config: TableConfig) -> int:
+    """Number of training scans; a source that does not state it is believed to have had enough."""
+    return config.decision.minimum_scans if stated is None else int(stated)
 
 
 def _read_table(path: Path) -> ClassTable:

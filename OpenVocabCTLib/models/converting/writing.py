@@ -108,8 +108,7 @@ def _raw(name: str, config: TableConfig, networks: Sequence[SourceNetwork], desc
     concepts: dict[str, Any] = {}
     for network in networks:
         for concept in network.config.concepts.values():
-            # A source that does not state its scans is believed to have had enough.
-            concepts.setdefault(concept, {"cases": 100 if network.cases is None else network.cases, "dice": None})
+            concepts.setdefault(concept, {"cases": network.cases, "dice": None})
     count = sum(len(network.classes) - 1 for network in config.networks)
     return config.to_dict() | {
         "kind": KIND,

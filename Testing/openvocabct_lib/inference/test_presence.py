@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from OpenVocabCTLib.inference.presence import FEATURES, Evidence, expected_volume, features, in_view, presence
 from OpenVocabCTLib.models.config import ModelConfig, PresenceConfig
-from OpenVocabCTLib.prompts import Vocabulary
+from OpenVocabCTLib.prompts import PromptSet, Vocabulary
 from Testing.openvocabct_lib.inference import phantoms, small_model
 
 VOCABULARY = Vocabulary.load()
@@ -98,3 +98,22 @@ def test_presence_does_not_depend_on_the_threshold_or_the_other_prompts() -> Non
     ]
     values.append(study.segment(["liver", "spleen", "left kidney"])["left kidney"].presence)
     assert max(values) - min(values) < 1e-6
+
+
+@pytest.mark.parametrize("weights", [(0.5, 1.0, 0.3), (0.5, -1.0, -0.3), (4.0, 0.0, 0.0)])
+@pytest.mark.parametrize("intercept", [-6.0, -1.0, 0.0, 2.0])
+def test_what_is_not_looked_for_would_not_have_been_believed(intercept: float, weights: tuple[float, ...]) -> None:
+    segmenter = small_model.window_segmenter()
+    segmenter.config = replace(segmenter.config, presence=PresenceConfig(intercept, weights))
+    study = segmenter.encode(phantoms.volume_on(phantoms.axis_geometry((0, 1, 2), (1, 1, 1))))
+    prompts = PromptSet.parse(["left kidney", "spleen", "liver"])
+    parts = [part for prompt in prompts for part in segmenter.questions.ask(prompt).parts]
+    assert parts
+    quick, heads = study.judge.look(parts)
+    everything, _ = study.judge.look(parts, everywhere=True)
+    for part in parts:
+        thorough = study.judge.presence(part, everything, heads[part.wording])
+        believed = study.judge.presence(part, quick, heads[part.wording]) >= part.presence_threshold
+        assert believed == (thorough >= part.presence_threshold)
+    if intercept == -6.0:
+        assert len(quick) < len(everything), "hopeless ones are not computed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from OpenVocabCTLib.cli import main
 from OpenVocabCTLib.errors import InputError, ModelError
+from OpenVocabCTLib.inference import Segmenter
+from OpenVocabCTLib.models.checkpoints import read_config
 from OpenVocabCTLib.models.class_table import read_network
+from OpenVocabCTLib.models.config import answered_concepts
 from OpenVocabCTLib.models.converting.names import known_concepts
 from OpenVocabCTLib.models.converting.stunet import CLASSES, read_stunet
 from OpenVocabCTLib.models.converting.writing import Description, unmapped, write_model
-from OpenVocabCTLib.prompts import Vocabulary
+from OpenVocabCTLib.prompts import PromptSet, Vocabulary
 from Testing.openvocabct_lib.tables.results_folders import write_stunet
 from Testing.openvocabct_lib.tables.words import BagOfWords
 
@@ -99,6 +104,24 @@ def test_every_published_class_has_its_place_in_the_vocabulary(checkpoint: tuple
     assert len(CLASSES) == 105 and len(config.concepts) == 104
     assert all(concept in Vocabulary.load() for concept in config.concepts.values())
     assert config.concepts["kidney_left"] == "left_kidney" and config.concepts["vertebrae_T12"] == "vertebra_t12"
+
+
+def test_a_number_of_scans_that_nobody_states_is_not_made_up(
+    checkpoint: tuple[Path, State], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = replace(read_stunet(checkpoint[0]), cases=None)
+    write_model(tmp_path / "model", [source], Description("a test", "Apache-2.0"), BagOfWords())
+    raw = read_config(tmp_path / "model")
+    assert raw["concepts"]["left_kidney"]["cases"] is None
+    assert "left_kidney" in answered_concepts(raw)
+    with pytest.raises(SystemExit) as stopped:
+        main(["models", "show", str(tmp_path / "model")])
+    assert stopped.value.code == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left_kidney ")]
+    assert line.split() == ["left_kidney", "-", "-"]
+    segmenter = Segmenter.from_pretrained(tmp_path / "model", device="cpu", backend="torch")
+    prompt = PromptSet.parse(["left kidney"])[0]
+    assert not segmenter.questions.ask(prompt).refusal
 
 
 def test_names_in_other_spellings() -> None:
