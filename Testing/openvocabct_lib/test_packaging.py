@@ -54,9 +54,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 @pytest.mark.parametrize("module", ["OpenVocabCTLib", "OpenVocabCTLib.cli"])
 def test_import_is_cheap_and_light(module: str) -> None:
     code = (
-        "import sys, time; began = time.perf_counter()\n"
+        "import sys, time; began = time.process_time()\n"
         f"import {module}\n"
-        "print(time.perf_counter() - began)\n"
+        "print(time.process_time() - began)\n"
         f"print(sorted(set({HEAVY}) & set(sys.modules)))"
     )
     seconds, loaded = zip(*(python(code).splitlines() for _ in range(3)), strict=True)

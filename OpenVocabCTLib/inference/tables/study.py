@@ -57,6 +57,11 @@ class Embeddings:
         """Memory of all of them."""
         return sum(embedding.bytes for embedding in self.by_network.values())
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of them, each note once."""
+        return tuple(dict.fromkeys(note for embedding in self.by_network.values() for note in embedding.notes))
+
 
 class TableStudy(Study):
     """A scan, with the image passes that its prompts have needed so far.

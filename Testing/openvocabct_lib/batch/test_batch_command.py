@@ -185,7 +185,7 @@ def test_the_cache_is_off(cts: Path, tmp_path: Path) -> None:
 def test_interrupted_and_resumed(cts: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = [sys.executable, "-m", "Testing.openvocabct_lib.fake_model", "batch", str(cts), *PROMPTS, "-o", str(out)]
-    process = subprocess.Popen(words, env={**os.environ, "FAKE_TILE_SECONDS": "0.1"}, stderr=subprocess.PIPE)
+    process = subprocess.Popen(words, env={**os.environ, "FAKE_TILE_SECONDS": "0.5"}, stderr=subprocess.PIPE)
     end = time.monotonic() + 60
     while not (out / "a.seg.nrrd").exists() and time.monotonic() < end:
         time.sleep(0.05)

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from OpenVocabCTLib.errors import ResourceError
-from OpenVocabCTLib.inference import segmenter as segmenter_module
+from OpenVocabCTLib.inference import judging
 from OpenVocabCTLib.inference.image_pass import encode_volume
 from OpenVocabCTLib.inference.tiling import Index3, smaller_tile
 from OpenVocabCTLib.inference.towers import TileFeatures
 from OpenVocabCTLib.models.config import PreprocessingConfig
+from OpenVocabCTLib.models.heads import Queries
 from Testing.openvocabct_lib.inference import phantoms, small_model
 
 VOLUME = phantoms.volume_on(phantoms.all_axis_geometries()[0])
@@ -77,15 +78,15 @@ def test_smaller_tiles_are_multiples_of_the_stride(tile: Index3, smaller: Index3
 
 def test_no_logits_are_computed_for_what_is_not_in_the_scan(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    study_logits = segmenter_module.study_logits
+    study_logits = judging.study_logits
 
-    def counted(embedding: object, queries: segmenter_module.Queries) -> torch.Tensor:
+    def counted(embedding: object, queries: Queries) -> torch.Tensor:
         asked.append(len(queries.voxel))
         return study_logits(embedding, queries)
 
     study = small_model.window_segmenter().encode(VOLUME)
     study.segment(["spleen"])  # looks for landmarks, once, to say where the scan ends
-    monkeypatch.setattr(segmenter_module, "study_logits", counted)
+    monkeypatch.setattr(judging, "study_logits", counted)
     (spleen,) = study.segment(["spleen"])
     assert not spleen.found
     assert asked == []
