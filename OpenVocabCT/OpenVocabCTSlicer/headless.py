@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from OpenVocabCTLib.errors import Cancelled, InputError, ModelError, OpenVocabCTError, ResourceError
-from OpenVocabCTLib.output.atomic import os_error, probe_folder
+from OpenVocabCTLib.output.atomic import make_folder
 from OpenVocabCTLib.output.segmentation import Segmentation
 from OpenVocabCTLib.worker.errors import WorkerLost
 from OpenVocabCTLib.worker.protocol import PromptRequest, VolumeHeader
@@ -94,7 +94,7 @@ class Batch:
         options = self._options
         _check_reading()
         cases = find_cases(options.inputs, options.output, options.suffix)
-        _make_folder(options.output)
+        make_folder(options.output)
         if options.resume:
             self._summary.load()
         outcome, lost = Outcome(), 0
@@ -141,7 +141,7 @@ class Batch:
         _say(f"{title}: found {len(segmentation.found)} of {len(segmentation)}, wrote {case.output.name}")
 
     def _write(self, case: Case, segmentation: Segmentation) -> None:
-        _make_folder(case.output.parent)
+        make_folder(case.output.parent)
         try:
             segmentation.write(case.output, overlap=self._options.overlap)
         except ResourceError as error:
@@ -201,14 +201,6 @@ def inside_slicer() -> bool:
 def _check_reading() -> None:
     if importlib.util.find_spec("SimpleITK") is None:
         raise InputError("the package SimpleITK, which reads CTs, is missing", "install it with pip")
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe_folder(folder)
-    except OSError as error:
-        raise os_error(error, folder) from error
 
 
 def _complain(error: OpenVocabCTError) -> int:

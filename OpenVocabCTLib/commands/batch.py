@@ -75,6 +75,7 @@ def batch(
     from OpenVocabCTLib.batch.jobs import check_distinct, jobs_for, read_jobs
     from OpenVocabCTLib.batch.manifest import FILE_NAME, Manifest, Record
     from OpenVocabCTLib.batch.steps import CaseSteps
+    from OpenVocabCTLib.output.atomic import make_folder
 
     clock, reporter = Stopwatch(), Reporter(quiet)
     check_threshold(threshold)
@@ -88,7 +89,7 @@ def batch(
     check_distinct(todo)
     _check_prompts(todo)
     identity = _model_identity(model)
-    _make_folder(output)
+    make_folder(output)
     manifest = Manifest(output / FILE_NAME)
     if resume:
         manifest.load()
@@ -150,16 +151,6 @@ def _model_identity(model: str | None) -> str:
     from OpenVocabCTLib.models.checkpoints import WEIGHTS_FILE, read_config, resolve
 
     return str(read_config(resolve(model)).get("sha256", {}).get(WEIGHTS_FILE))
-
-
-def _make_folder(folder: Path) -> None:
-    from OpenVocabCTLib.output.atomic import os_error, probe_folder
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe_folder(folder)
-    except OSError as error:
-        raise os_error(error, folder) from error
 
 
 def _line(record: Record) -> str:

@@ -60,13 +60,9 @@ def with_embedding_folder(services: Services, folder: Path | None) -> Services:
     """
     if folder is None:
         return services
-    from OpenVocabCTLib.output.atomic import os_error, probe_folder
+    from OpenVocabCTLib.output.atomic import make_folder
 
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        probe_folder(folder)
-    except OSError as error:
-        raise os_error(error, folder) from error
+    make_folder(folder, mode=0o700)
     return replace(services, load_model=partial(_load_with_folder, services.load_model, folder))
 
 

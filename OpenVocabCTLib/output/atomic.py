@@ -96,3 +96,20 @@ def flush_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Make a folder, its parents too, and see that it can be written.
+
+    Args:
+        folder: may exist already.
+        mode: of the folder, if it is made here; the process's mask applies.
+
+    Raises:
+        OpenVocabCTError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+        probe_folder(folder)
+    except OSError as error:
+        raise os_error(error, folder) from error

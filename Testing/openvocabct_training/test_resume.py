@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 
 from openvocabct_training.data.store import CaseStore
@@ -30,19 +29,6 @@ from Testing.openvocabct_training.toys import HashEncoder
 HuggingFaceTextEncoder.default = HashEncoder
 cli.main(["fit", "--config", sys.argv[1]])
 """
-
-
-class KillAt(pl.Callback):
-    """``kill -9`` of the own process before a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        if trainer.global_step == self.step:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def stepwise(store: CaseStore, folder: Path) -> dict[str, Any]:
@@ -99,7 +85,7 @@ def test_after_kill_9_in_the_middle_of_an_epoch(
     store: CaseStore, uninterrupted: Path, tmp_path: Path, encoder: HashEncoder
 ) -> None:
     config = stepwise(store, tmp_path)
-    killed = {"class_path": "Testing.openvocabct_training.test_resume.KillAt", "init_args": {"step": 4}}
+    killed = {"class_path": "Testing.openvocabct_training.tiny_run.KillAt", "init_args": {"step": 4}}
     config["trainer"]["callbacks"].append(killed)
     path = write_configuration(tmp_path / "killed.yaml", config)
     search = os.pathsep.join(str(folder) for folder in (ROOT, ROOT / "Training"))

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 
 from openvocabct_training import cli
@@ -35,19 +34,6 @@ from Testing.openvocabct_training.toys import HashEncoder
 HuggingFaceTextEncoder.default = HashEncoder
 cli.main(["pretrain", "--config", sys.argv[1]])
 """
-
-
-class KillAt(pl.Callback):
-    """``kill -9`` of the own process before a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        if trainer.global_step == self.step:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def pretrain(path: Path, *arguments: str) -> None:
@@ -76,7 +62,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(
     finished: Path, corpus: CaseStore, tmp_path: Path, encoder: HashEncoder
 ) -> None:
     config = configuration(corpus, tmp_path, STEPS)
-    kill = {"class_path": f"{__name__}.KillAt", "init_args": {"step": 3}}
+    kill = {"class_path": "Testing.openvocabct_training.tiny_run.KillAt", "init_args": {"step": 3}}
     killing = {**config, "trainer": {**config["trainer"], "callbacks": [*config["trainer"]["callbacks"], kill]}}
     path = write_configuration(tmp_path / "killing.yaml", killing)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "Training")])}
