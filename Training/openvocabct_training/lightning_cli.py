@@ -5,8 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Self
 
 import yaml  # type: ignore[import-untyped]
+from pytorch_lightning import Callback
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from openvocabct_training.checks import check_precision, check_run
@@ -19,7 +21,46 @@ from OpenVocabCTLib.errors import OpenVocabCTError
 from OpenVocabCTLib.inference.devices import cpu_is_fast_at_bf16
 
 
-class TrainingCLI(LightningCLI):
+class PlainCLI(LightningCLI):
+    """What the command lines of this package have in common: parsed from a list, errors in plain words."""
+
+    @classmethod
+    def made(cls, *objects: type, callbacks: Sequence[Callback], **options: Any) -> Self:
+        """Make the command line.
+
+        Args:
+            objects: classes of network and data.
+            callbacks: of every run.
+            options: of ``LightningCLI``.
+        """
+        try:
+            return cls(
+                *objects,
+                seed_everything_default=0,
+                trainer_defaults={"callbacks": list(callbacks)},
+                # A resumed run without a logger writes its configuration where the first one did.
+                save_config_kwargs={"overwrite": True},
+                **options,
+            )
+        except ValueError as error:
+            # The parser takes what the class of a network says for a wrong type, and wraps it up.
+            if isinstance(error.__cause__, OpenVocabCTError):
+                raise error.__cause__ from None
+            raise
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse what was given."""
+        with warnings.catch_warnings():
+            # The command line was read before, to find the subcommand: giving it here is no mistake.
+            warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+            super().parse_arguments(parser, args)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Let every epoch draw its samples anew."""
+        parser.set_defaults({"trainer.reload_dataloaders_every_n_epochs": 1})
+
+
+class TrainingCLI(PlainCLI):
     """Checks that network, configuration and store fit together before anything slow starts."""
 
     @classmethod
@@ -34,34 +75,14 @@ class TrainingCLI(LightningCLI):
             run: do what the subcommand says; otherwise only make the objects.
         """
         other_network = names_a_class(arguments)
-        try:
-            return cls(
-                PatchTraining if other_network else TextPromptedSegmentation,
-                PatchDataModule,
-                subclass_mode_model=other_network,
-                args=list(arguments),
-                run=run,
-                seed_everything_default=0,
-                trainer_defaults={"callbacks": [RunRecord(), PatchPreviews()]},
-                # A resumed run without a logger writes its configuration where the first one did.
-                save_config_kwargs={"overwrite": True},
-            )
-        except ValueError as error:
-            # The parser takes what the class of a network says for a wrong type, and wraps it up.
-            if isinstance(error.__cause__, OpenVocabCTError):
-                raise error.__cause__ from None
-            raise
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse what ``with_arguments`` was given."""
-        with warnings.catch_warnings():
-            # The command line was read before, to find the subcommand: giving it here is no mistake.
-            warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-            super().parse_arguments(parser, args)
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Let every epoch draw new patches."""
-        parser.set_defaults({"trainer.reload_dataloaders_every_n_epochs": 1})
+        return cls.made(
+            PatchTraining if other_network else TextPromptedSegmentation,
+            PatchDataModule,
+            callbacks=[RunRecord(), PatchPreviews()],
+            subclass_mode_model=other_network,
+            args=list(arguments),
+            run=run,
+        )
 
     def before_fit(self) -> None:
         """Find contradictions now, not after an hour."""
