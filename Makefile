@@ -17,8 +17,9 @@ help:
 demo: $(STAMP)
 	$(BIN)/openvocabct demo
 
+# One process a core, at most four; tests of one file stay together, because they share slow fixtures.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 bench: $(STAMP)
 	$(BIN)/python -m Testing.benchmarks.run

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import re
 import sys
+from pathlib import Path
 
 # Names and numbers of glibc's malloc.h, for mallopt(3).
 _M_TRIM_THRESHOLD = -1
@@ -35,6 +37,29 @@ def keep_freed_memory() -> bool:
         return False
     kept = mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES)
     return bool(kept and mallopt(_M_TRIM_THRESHOLD, _NEVER_TRIMMED_BYTES))
+
+
+def status_mb(field: str, pid: int | str = "self") -> float | None:
+    """Memory of a process in MB (10^6 bytes) as Linux tells it, None where it does not (proc(5)).
+
+    Args:
+        field: of /proc/PID/status: VmRSS is held now, VmHWM the most so far.
+        pid: of the process.
+    """
+    try:
+        found = re.search(rf"^{field}:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) * 1024 / 1e6 if found else None
+
+
+def reset_peak_memory() -> bool:
+    """Set this process's VmHWM back to what it holds now; False where that is not possible."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -15,7 +15,10 @@ from OpenVocabCTLib.commands.options import (
     DeviceOption,
     JsonOption,
     ModelOption,
+    OverlapOption,
+    PromptOption,
     QuietOption,
+    ThresholdOption,
     check_device,
     check_threshold,
 )
@@ -37,10 +40,7 @@ def batch(
         list[Path] | None,
         typer.Argument(metavar="[INPUT]...", help="CTs, DICOM folders, or folders to search for them."),
     ] = None,
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option("--prompt", "-p", metavar="TEXT", help='For example "left kidney"; repeat for more.'),
-    ] = None,
+    prompt: PromptOption = None,
     jobs: Annotated[
         Path | None,
         typer.Option(
@@ -58,12 +58,8 @@ def batch(
     workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="With --ray: number of workers.")] = None,
     model: ModelOption = None,
     device: DeviceOption = "auto",
-    threshold: Annotated[
-        float | None, typer.Option(metavar="T", help="Probability that counts as inside, between 0 and 1.")
-    ] = None,
-    overlap: Annotated[
-        Literal["error", "first", "last"], typer.Option(help="Label maps: who gets a voxel that two segments claim.")
-    ] = "error",
+    threshold: ThresholdOption = None,
+    overlap: OverlapOption = "error",
     cache: CacheOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,10 +12,22 @@ from OpenVocabCTLib.errors import InputError
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 
+PromptOption = Annotated[
+    list[str] | None,
+    typer.Option("--prompt", "-p", metavar="TEXT", help='For example "left kidney"; repeat for more.'),
+]
 ModelOption = Annotated[
     str | None, typer.Option("--model", metavar="NAME|DIR", help="Model; the embedded one by default.")
 ]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda[:N]|mps", help="Where the network runs.")]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option("--threshold", metavar="T", help="Probability that counts as inside, between 0 and 1."),
+]
+OverlapOption = Annotated[
+    Literal["error", "first", "last"],
+    typer.Option("--overlap", help="Label maps: who gets a voxel that two segments claim."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 CacheOption = Annotated[
     Path | None,

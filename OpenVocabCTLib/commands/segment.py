@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +13,10 @@ from OpenVocabCTLib.commands.options import (
     DeviceOption,
     JsonOption,
     ModelOption,
+    OverlapOption,
+    PromptOption,
     QuietOption,
+    ThresholdOption,
     check_device,
     check_threshold,
 )
@@ -47,22 +50,15 @@ def segment(
             ".rtstruct.dcm, stow (SEG to the server of the input) or stow+https://HOST/PATH.",
         ),
     ],
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option("--prompt", "-p", metavar="TEXT", help='For example "left kidney"; repeat for more.'),
-    ] = None,
+    prompt: PromptOption = None,
     report: Annotated[
         Path | None,
         typer.Option(metavar="FILE.txt", help="Segment what a report finds: each finding and the structure it is in."),
     ] = None,
     model: ModelOption = None,
     device: DeviceOption = "auto",
-    threshold: Annotated[
-        float | None, typer.Option(metavar="T", help="Probability that counts as inside, between 0 and 1.")
-    ] = None,
-    overlap: Annotated[
-        Literal["error", "first", "last"], typer.Option(help="Label maps: who gets a voxel that two segments claim.")
-    ] = "error",
+    threshold: ThresholdOption = None,
+    overlap: OverlapOption = "error",
     stats: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write volumes and mean HU.")] = None,
     preview: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Write a picture of every segment.")] = None,
     probabilities: Annotated[

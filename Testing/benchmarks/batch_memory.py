@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from Testing.benchmarks.measuring import status_mb
+from OpenVocabCTLib.memory import status_mb
 from Testing.benchmarks.phantom_ct import phantom_ct
 
 SHAPE, SLICE_MM = (24, 64, 64), 6.0
@@ -39,7 +39,7 @@ def measure(cases: int, folder: Path) -> dict[str, Any]:
     while process.poll() is None:
         done = manifest.read_text().count("\n") if manifest.is_file() else 0
         while len(memory) < done:
-            memory.append(status_mb("VmRSS", process.pid))
+            memory.append(status_mb("VmRSS", process.pid) or 0.0)
         time.sleep(0.05)
     done = manifest.read_text().count("\n")
     rest = np.array(memory[min(WARM_UP, cases // 2) : -1] or [0.0])

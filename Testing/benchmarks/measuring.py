@@ -13,7 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+from OpenVocabCTLib.memory import reset_peak_memory, status_mb
+
 _PACKAGES = ("numpy", "torch", "openvino", "monai")
 
 
@@ -30,37 +31,20 @@ class Stages:
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """Measure a ``with`` block."""
-        resettable = _reset_peak()
+        resettable = reset_peak_memory()
         wall, cpu = time.perf_counter(), time.process_time()
         yield
         row = self.rows.setdefault(name, {"wall_s": 0.0, "cpu_s": 0.0})
         row["wall_s"] += time.perf_counter() - wall
         row["cpu_s"] += time.process_time() - cpu
         if resettable:
-            row["peak_mb"] = max(row.get("peak_mb", 0.0), status_mb("VmHWM"))
+            row["peak_mb"] = max(row.get("peak_mb", 0.0), status_mb("VmHWM") or 0.0)
 
     @property
     def peak_mb(self) -> float:
         """Most memory of the process so far, in MB (10^6 bytes)."""
         own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
         return max(own, *(row.get("peak_mb", 0.0) for row in self.rows.values()))
-
-
-def status_mb(field: str, pid: int | str = "self") -> float:
-    """Memory of a process in MB as /proc/PID/status has it: VmRSS held now, VmHWM most; 0 where it cannot be known."""
-    try:
-        found = re.search(rf"^{field}:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    except OSError:
-        return 0.0
-    return int(found[1]) * 1024 / 1e6 if found else 0.0
-
-
-def _reset_peak() -> bool:
-    try:
-        _RESET.write_text("5")
-    except OSError:
-        return False
-    return True
 
 
 def machine() -> dict[str, Any]:

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from OpenVocabCTLib.memory import is_out_of_memory
+from OpenVocabCTLib.memory import is_out_of_memory, status_mb
 
 # Frees and allocates 64 MB again and again; prints the page faults that this cost.
 REUSE = """
@@ -32,6 +32,17 @@ def page_faults(mode: str) -> int:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
 def test_kept_memory_costs_no_page_faults() -> None:
     assert page_faults("keep") < 0.2 * page_faults("hand back")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="proc(5)")
+def test_what_a_process_holds_is_what_the_system_says() -> None:
+    held = status_mb("VmRSS")
+    assert held is not None and 10 < held <= (status_mb("VmHWM") or 0)
+
+
+@pytest.mark.parametrize(("field", "pid"), [("VmNothing", "self"), ("VmRSS", "0")])
+def test_memory_that_cannot_be_known_is_none(field: str, pid: str) -> None:
+    assert status_mb(field, pid) is None
 
 
 @pytest.mark.parametrize(

@@ -127,9 +127,13 @@ def test_heads_and_losses_stay_in_fp32_under_autocast(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(finetune, "voxel_logits", spy)
     network = module()
+    convolved: list[torch.dtype] = []
+    network.model.backbone.conv_blocks_context[0].register_forward_hook(
+        lambda _, __, features: convolved.append(features.dtype)
+    )
     with torch.autocast("cpu", torch.bfloat16):
-        assert network.model.encode_image(one_sample().hu, one_sample().leftness).embedding.dtype == torch.bfloat16
         step = network._step(one_sample())
+    assert set(convolved) == {torch.bfloat16}
     assert step.loss.dtype == torch.float32
     assert set(seen) == {(torch.float32, torch.float32)} and len(seen) == 3
 

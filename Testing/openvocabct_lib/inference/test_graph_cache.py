@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ import torch
 from OpenVocabCTLib.caches import CACHE_VARIABLE, cache_folder
 from OpenVocabCTLib.inference import graph_cache, towers
 from OpenVocabCTLib.inference.graph_cache import GraphCache
+from OpenVocabCTLib.inference.openvino_network import import_openvino
 from OpenVocabCTLib.inference.towers import OpenVinoTower
 from OpenVocabCTLib.models.config import ArchitectureConfig, PreprocessingConfig
 from OpenVocabCTLib.models.openvocab import OpenVocabCT
 
+WEIGHTS = "a" * 64
 TILE = torch.linspace(-1000, 1000, 32 * 32 * 64).reshape(32, 32, 64)
 
 
@@ -26,6 +29,28 @@ def network(seed: int = 0) -> OpenVocabCT:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     return tmp_path / "networks"
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one entry, to copy."""
+    with pytest.MonkeyPatch.context() as patch:
+        cache = tmp_path_factory.mktemp("kept")
+        patch.setenv(CACHE_VARIABLE, str(cache))
+        OpenVinoTower(network(), torch.float32, WEIGHTS)
+    return cache / "networks"
+
+
+def spoil(folder: Path, suffix: str, damage: str) -> None:
+    (path,) = folder.glob(f"*{suffix}")
+    content = bytearray(path.read_bytes())
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        content[len(content) // 2] ^= 0xFF
+        path.write_bytes(content)
 
 
 @pytest.fixture
@@ -43,8 +68,8 @@ def no_conversion(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_the_second_start_converts_nothing_and_gives_the_same(folder: Path, no_conversion: list[str]) -> None:
-    first = OpenVinoTower(network(), torch.float32, weights="a" * 64)(TILE, TILE)
-    second = OpenVinoTower(network(), torch.float32, weights="a" * 64)(TILE, TILE)
+    first = OpenVinoTower(network(), torch.float32, WEIGHTS)(TILE, TILE)
+    second = OpenVinoTower(network(), torch.float32, WEIGHTS)(TILE, TILE)
     assert no_conversion == ["converted"]
     torch.testing.assert_close(second.embedding, first.embedding, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(second.presence, first.presence)
@@ -52,7 +77,7 @@ def test_the_second_start_converts_nothing_and_gives_the_same(folder: Path, no_c
 
 
 def test_other_weights_are_another_entry(folder: Path, no_conversion: list[str]) -> None:
-    first = OpenVinoTower(network(0), torch.float32, weights="a" * 64)(TILE, TILE)
+    first = OpenVinoTower(network(0), torch.float32, WEIGHTS)(TILE, TILE)
     other = OpenVinoTower(network(1), torch.float32, weights="b" * 64)(TILE, TILE)
     assert len(no_conversion) == 2
     assert not torch.allclose(first.embedding, other.embedding)
@@ -60,22 +85,25 @@ def test_other_weights_are_another_entry(folder: Path, no_conversion: list[str])
 
 @pytest.mark.parametrize("suffix", [".xml", ".bin", ".sha256"])
 @pytest.mark.parametrize("damage", ["truncated", "changed", "missing"])
-def test_a_damaged_entry_is_made_again(folder: Path, no_conversion: list[str], suffix: str, damage: str) -> None:
-    expected = OpenVinoTower(network(), torch.float32, weights="a" * 64)(TILE, TILE)
-    (path,) = folder.glob(f"*{suffix}")
-    content = bytearray(path.read_bytes())
-    if damage == "missing":
-        path.unlink()
-    elif damage == "truncated":
-        path.write_bytes(content[: len(content) // 2])
-    else:
-        content[len(content) // 2] ^= 0xFF
-        path.write_bytes(content)
-    again = OpenVinoTower(network(), torch.float32, weights="a" * 64)(TILE, TILE)
-    assert len(no_conversion) == 2
+def test_a_damaged_entry_is_not_read(kept: Path, tmp_path: Path, suffix: str, damage: str) -> None:
+    folder = Path(shutil.copytree(kept, tmp_path / "networks"))
+    openvino = import_openvino()
+    core, cache = openvino.Core(), GraphCache(folder, WEIGHTS, openvino.__version__)
+    assert cache.read(core) is not None
+    spoil(folder, suffix, damage)
+    assert cache.read(core) is None
+
+
+def test_a_damaged_entry_is_made_again(kept: Path, folder: Path, no_conversion: list[str]) -> None:
+    shutil.copytree(kept, folder)
+    expected = OpenVinoTower(network(), torch.float32, WEIGHTS)(TILE, TILE)
+    assert no_conversion == []
+    spoil(folder, ".bin", "changed")
+    again = OpenVinoTower(network(), torch.float32, WEIGHTS)(TILE, TILE)
+    assert no_conversion == ["converted"]
     torch.testing.assert_close(again.embedding, expected.embedding)
-    OpenVinoTower(network(), torch.float32, weights="a" * 64)
-    assert len(no_conversion) == 2  # mended
+    OpenVinoTower(network(), torch.float32, WEIGHTS)
+    assert no_conversion == ["converted"]  # mended
 
 
 def test_a_folder_that_cannot_be_written_costs_time_only(
@@ -84,7 +112,7 @@ def test_a_folder_that_cannot_be_written_costs_time_only(
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file"))
     with caplog.at_level(logging.INFO):
-        tower = OpenVinoTower(network(), torch.float32, weights="a" * 64)
+        tower = OpenVinoTower(network(), torch.float32, WEIGHTS)
     assert torch.isfinite(tower(TILE, TILE).embedding).all()
     assert "not kept" in caplog.text
 

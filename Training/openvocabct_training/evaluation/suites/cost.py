@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from openvocabct_training.evaluation.patient import Patient
 from openvocabct_training.evaluation.predictors import Query
+from OpenVocabCTLib.memory import reset_peak_memory, status_mb
 
 NAME = "cost"
 NUMBERS = (1, 2, 10, 100)
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def measure(patient: Patient) -> dict[str, Any]:
@@ -63,7 +61,7 @@ class PeakMemory:
     """The most memory that this process holds from now on, where the system tells (Linux), and that of its GPU."""
 
     def __init__(self) -> None:
-        self._reset = _reset_peak()
+        self._reset = reset_peak_memory()
         cuda = _cuda()
         if cuda is not None:
             cuda.reset_peak_memory_stats()
@@ -72,7 +70,7 @@ class PeakMemory:
         """Return ``peak_mb`` and ``gpu_peak_mb`` in MB (10^6 bytes), None where unknown."""
         cuda = _cuda()
         return {
-            "peak_mb": _resident_peak_mb() if self._reset else None,
+            "peak_mb": status_mb("VmHWM") if self._reset else None,
             "gpu_peak_mb": None if cuda is None else cuda.max_memory_allocated() / 1e6,
         }
 
@@ -81,20 +79,3 @@ def _cuda() -> Any:
     """CUDA of torch where the system under evaluation uses it; torch is not loaded for the question."""
     torch = sys.modules.get("torch")
     return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
-
-
-def _reset_peak() -> bool:
-    """Set the peak back to what is held now (Linux, proc(5)); False where that is not possible."""
-    try:
-        _RESET.write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-def _resident_peak_mb() -> float | None:
-    try:
-        found = re.search(r"^VmHWM:\s*(\d+) kB", _STATUS.read_text(), re.MULTILINE)
-    except OSError:
-        return None
-    return int(found[1]) * 1024 / 1e6 if found else None
