@@ -27,6 +27,11 @@ class Compute:
     device: torch.device
     dtype: torch.dtype
 
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """How weights are laid out: as convolutions are quickest; PyTorch before 2.6 gets it wrong on Apple GPUs."""
+        return torch.contiguous_format if self.device.type == "mps" else torch.channels_last_3d
+
     @contextmanager
     def autocast(self) -> Iterator[None]:
         """Run convolutions in ``dtype``."""
@@ -86,3 +91,5 @@ def give_back_gpu_memory() -> None:
     """Hand memory that PyTorch keeps for later back to the GPU."""
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()

@@ -111,7 +111,13 @@ def _triple(values: Sequence[T]) -> tuple[T, T, T]:
     return first, second, third
 
 
-def to_working(array: np.ndarray, grid: WorkingGrid, outside: float = AIR_HU, clip: bool = True) -> Tensor:
+def to_working(
+    array: np.ndarray,
+    grid: WorkingGrid,
+    outside: float = AIR_HU,
+    clip: bool = True,
+    device: torch.device | None = None,
+) -> Tensor:
     """Resample native voxels to the working grid, averaging where the working voxels are larger.
 
     Args:
@@ -119,56 +125,62 @@ def to_working(array: np.ndarray, grid: WorkingGrid, outside: float = AIR_HU, cl
         grid: where to.
         outside: value of working voxels that the scan does not cover (oblique scans only).
         clip: limit values to what a CT scanner can mean, -1024..3071 HU.
+        device: where it is averaged. Only a CUDA device is used for it: on an Apple GPU some versions of PyTorch have
+            no resampling that averages.
 
     Returns:
-        (S, A, R) float32.
+        (S, A, R) float32 on the CPU.
     """
+    resampler = device if device is not None and device.type == "cuda" else torch.device("cpu")
     if grid.separable:
-        return _separable_to_working(array, grid, clip)
-    return _oblique_to_working(array, grid, outside, clip)
+        return _separable_to_working(array, grid, clip, resampler)
+    return _oblique_to_working(array, grid, outside, clip, resampler)
 
 
-def _as_float(array: np.ndarray, clip: bool) -> Tensor:
-    tensor = torch.from_numpy(array.astype(np.float32))  # always a copy: the scan itself must not be clipped
+def _as_float(array: np.ndarray, clip: bool, device: torch.device) -> Tensor:
+    # Always a copy: the scan itself must not be clipped.
+    tensor = torch.from_numpy(array.astype(np.float32)).to(device)
     return tensor.clamp_(AIR_HU, MAX_HU) if clip else tensor
 
 
-def _shrink(array: np.ndarray, sizes: Sequence[int], clip: bool) -> Tensor:
+def _shrink(array: np.ndarray, sizes: Sequence[int], clip: bool, device: torch.device) -> Tensor:
     """Antialiased linear resampling of (K, J, I) to ``sizes``; slice by slice first, so memory stays small."""
-    planes = torch.empty(array.shape[0], sizes[1], sizes[2])
+    planes = torch.empty(array.shape[0], sizes[1], sizes[2], device=device)
     for start in range(0, array.shape[0], 16):
-        block = _as_float(array[start : start + 16], clip)
+        block = _as_float(array[start : start + 16], clip, device)
         planes[start : start + 16] = F.interpolate(
             block[:, None], size=(sizes[1], sizes[2]), mode="bilinear", antialias=True, align_corners=False
         )[:, 0]
     if sizes[0] == planes.shape[0]:
-        return planes
+        return planes.cpu()
     columns = planes.reshape(1, 1, planes.shape[0], -1)
     columns = F.interpolate(
         columns, size=(sizes[0], columns.shape[-1]), mode="bilinear", antialias=True, align_corners=False
     )
-    return columns.reshape(sizes[0], sizes[1], sizes[2])
+    return columns.reshape(sizes[0], sizes[1], sizes[2]).cpu()
 
 
-def _separable_to_working(array: np.ndarray, grid: WorkingGrid, clip: bool) -> Tensor:
+def _separable_to_working(array: np.ndarray, grid: WorkingGrid, clip: bool, device: torch.device) -> Tensor:
     linear = grid.native_to_working[:3, :3]
     source_axis = [int(np.argmax(np.abs(row))) for row in linear]
     sizes = [0, 0, 0]
     for axis, source in enumerate(source_axis):
         sizes[source] = grid.shape[axis]
-    result = _shrink(array, sizes, clip).permute(source_axis)
+    result = _shrink(array, sizes, clip, device).permute(source_axis)
     flips = [axis for axis, source in enumerate(source_axis) if linear[axis, source] < 0]
     return result.flip(flips).contiguous() if flips else result.contiguous()
 
 
-def _oblique_to_working(array: np.ndarray, grid: WorkingGrid, outside: float, clip: bool) -> Tensor:
+def _oblique_to_working(
+    array: np.ndarray, grid: WorkingGrid, outside: float, clip: bool, device: torch.device
+) -> Tensor:
     # Average down along the native axes first, then rotate: rotating alone would alias fine in-plane pixels.
     # One step along a native axis covers this many working voxels, whichever way it points.
     steps = np.linalg.norm(grid.native_to_working[:3, :3], axis=0)
     sizes = [
         max(1, math.ceil(count * step)) if step < 1.0 else count for count, step in zip(array.shape, steps, strict=True)
     ]
-    shrunk = _shrink(array, sizes, clip)
+    shrunk = _shrink(array, sizes, clip, device)
     scale = np.array(sizes) / np.array(array.shape)
     native_to_shrunk = np.diag([*scale, 1.0])
     native_to_shrunk[:3, 3] = 0.5 * scale - 0.5

@@ -11,11 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from OpenVocabCTLib.errors import Cancelled
+from OpenVocabCTLib.inference.device_pass import DeviceTower, Gpu, Tiles, encode_on
 from OpenVocabCTLib.inference.devices import give_back_gpu_memory, memory_errors
 from OpenVocabCTLib.inference.embedding import VoxelEmbedding
+from OpenVocabCTLib.inference.gathering import Blend
 from OpenVocabCTLib.inference.grid import AIR_HU, Region, to_working, whole, working_grid
 from OpenVocabCTLib.inference.midline import leftness, midline
-from OpenVocabCTLib.inference.tiling import Index3, blending_weight, smaller_tile, tile_regions, tile_size
+from OpenVocabCTLib.inference.tiling import Index3, smaller_tile, tile_regions, tile_size
 from OpenVocabCTLib.inference.towers import ImageTower, PairingTower, TileFeatures
 from OpenVocabCTLib.memory import is_out_of_memory
 from OpenVocabCTLib.models.config import PreprocessingConfig
@@ -74,21 +76,32 @@ def encode_tiles(
     volume = F.pad(hu, padding, value=AIR_HU)
     sides = F.pad(left, (0, padded[2] - hu.shape[2])).expand(padded)
     regions = tile_regions(padded, tile, overlap)
-    weight = blending_weight(tile)
-    total, weights = torch.zeros(tower.channels, *padded), torch.zeros(padded)
-    tokens: list[Tensor] = []
-    for group in _groups(regions, tower):
-        if progress is not None and not progress(len(tokens), len(regions)):
+    tiles = Tiles(volume, sides, regions, tile)
+
+    def report(done: int) -> None:
+        if progress is not None and not progress(done, len(regions)):
             raise Cancelled("stopped", "nothing was written")
-        for region, features in zip(group, _encoded([(volume[one], sides[one]) for one in group], tower), strict=True):
-            tokens.append(features.presence)
-            total[(slice(None), *region)].addcmul_(features.embedding, weight)
-            weights[region] += weight
-    if progress is not None and not progress(len(regions), len(regions)):
-        raise Cancelled("stopped", "nothing was written")
-    total /= weights
+
+    if isinstance(tower, DeviceTower) and tower.device.type != "cpu":
+        total, tokens = encode_on(Gpu.of(tower.device), tower, tiles, report)
+    else:
+        total, tokens = _encode_in_turn(tower, tiles, report)
     starts = torch.tensor([[part.start for part in region] for region in regions])
     return total[(slice(None), *whole(hu.shape))], torch.stack(tokens), starts
+
+
+def _encode_in_turn(tower: ImageTower, tiles: Tiles, report: Callable[[int], None]) -> tuple[Tensor, list[Tensor]]:
+    """Blended voxel embedding and the presence token of every tile, of a tower that gives both on the CPU."""
+    blend = Blend(tower.channels, tiles.hu.shape, tiles.size, torch.device("cpu"))
+    tokens: list[Tensor] = []
+    for group in _groups(tiles.regions, tower):
+        report(len(tokens))
+        inputs = [(tiles.hu[one], tiles.leftness[one]) for one in group]
+        for region, features in zip(group, _encoded(inputs, tower), strict=True):
+            tokens.append(features.presence)
+            blend.add(region, features.embedding)
+    report(len(tiles.regions))
+    return blend.result(), tokens
 
 
 def _groups(regions: Sequence[Region], tower: ImageTower) -> list[Sequence[Region]]:
@@ -158,7 +171,7 @@ def encode_volume(
     began = time.perf_counter()
     with memory_errors():
         grid = working_grid(volume.geometry, preprocessing.voxel_mm)
-        hu = to_working(volume.array, grid)
+        hu = to_working(volume.array, grid, device=tower.device if isinstance(tower, DeviceTower) else None)
         region = body_region(hu)
         left = leftness(torch.arange(grid.shape[2]), midline(hu), grid.spacing[2])[region[2]]
         body = hu[region].contiguous()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +19,7 @@ from OpenVocabCTLib.models.config import PresenceConfig
 from OpenVocabCTLib.models.heads import Queries
 from OpenVocabCTLib.prompts.concepts import Concept
 
-_AT_ONCE = 4  # with the other sides of theirs as many wordings as prompts are answered at once
+_AT_ONCE = 8  # with the other sides of theirs as many wordings as prompts are answered at once
 _LANDMARK_PRESENCE = 0.5
 _LANDMARK_ML = 5.0
 _WHOLE = 0.5
@@ -32,7 +33,7 @@ def logit(probability: float) -> float:
 
 
 class Judge:
-    """Knows the logits of one scan.
+    """Knows the logits of one scan; safe to use from several threads.
 
     Args:
         embedding: of the scan.
@@ -51,6 +52,8 @@ class Judge:
         self._embedding, self._questions = embedding, questions
         self._calibration, self._queries = calibration, queries
         self._voxel_ml = float(np.prod(embedding.grid.spacing)) / 1000.0
+        self._lock = threading.Lock()
+        self._landmarks: tuple[tuple[Concept, Evidence], ...] | None = None
 
     def look(self, parts: Sequence[Part], everywhere: bool = False) -> tuple[Logits, Mapping[Wording, float]]:
         """Ask parts, their rivals with them.
@@ -116,7 +119,7 @@ class Judge:
                         heads[part.wording],
                         expected_volume(own, rival, self._voxel_ml),
                         in_view(concept, self._landmarks_whole) if neighbours else 0.0,
-                        int((answer.logits[answer.box] > limit).sum()) * self._voxel_ml,
+                        answer.voxels * self._voxel_ml,
                     )
                 )
         return measured
@@ -124,24 +127,27 @@ class Judge:
     @property
     def landmarks_found(self) -> tuple[Concept, ...]:
         """Landmarks that are in this scan."""
-        return tuple(concept for concept, _ in self._landmarks)
+        return tuple(concept for concept, _ in self._found_landmarks())
 
-    @cached_property
-    def _landmarks(self) -> tuple[tuple[Concept, Evidence], ...]:
+    def _found_landmarks(self) -> tuple[tuple[Concept, Evidence], ...]:
+        with self._lock:
+            if self._landmarks is None:
+                self._landmarks = tuple(self._look_for_landmarks())
+            return self._landmarks
+
+    def _look_for_landmarks(self) -> Iterator[tuple[Concept, Evidence]]:
         asked = landmarks(self._questions.vocabulary, self._questions.answered)
-        found = []
         for concept, evidence in zip(asked, self.evidence(asked, neighbours=False), strict=True):
             # Without the calibration, which is fitted to what the landmarks say.
             if presence(evidence, concept, None) >= _LANDMARK_PRESENCE and evidence.answer_ml >= _LANDMARK_ML:
-                found.append((concept, evidence))
-        return tuple(found)
+                yield concept, evidence
 
     @cached_property
     def _landmarks_whole(self) -> tuple[Concept, ...]:
         """Landmarks of which at least half of the usual volume is in this scan."""
         return tuple(
             concept
-            for concept, evidence in self._landmarks
+            for concept, evidence in self._found_landmarks()
             if concept.volume_ml is None or evidence.answer_ml >= _WHOLE * concept.volume_ml[0]
         )
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from OpenVocabCTLib.models.config import PresenceConfig
@@ -56,8 +56,11 @@ def expected_volume(logits: Tensor, rival: Tensor | None, voxel_ml: float) -> fl
         rival: logits of the same structure on the other side; a voxel goes to the likelier of the two.
         voxel_ml: volume of a voxel in ml.
     """
-    inside = logits > 0.0 if rival is None else (logits > 0.0) & (logits > rival)
-    return float(torch.sigmoid(logits[inside]).sum()) * voxel_ml
+    values = logits.numpy()
+    inside = values > 0.0
+    if rival is not None:
+        inside &= values > rival.numpy()
+    return float((1.0 / (1.0 + np.exp(-values[inside]))).sum(dtype=np.float64)) * voxel_ml
 
 
 def features(evidence: Evidence, concept: Concept | None) -> tuple[float, float, float]:

@@ -90,20 +90,26 @@ class TorchTower:
     Args:
         model: in evaluation mode on ``compute.device``.
         compute: device and number format.
+
+    Attributes:
+        device: where it runs.
     """
 
     def __init__(self, model: TileEncoder, compute: Compute) -> None:
-        self._model, self._compute = model, compute
+        self._model, self._compute, self.device = model, compute, compute.device
         self.name = f"torch {compute.device} {compute.dtype}"
         self.channels, self.stride = model.embedding_channels, model.backbone.stride
 
     def __call__(self, hu: Tensor, leftness: Tensor) -> TileFeatures:
         """See ``ImageTower``."""
+        embedding, presence = self.encode(hu[None].to(self.device), leftness[None].to(self.device))
+        return TileFeatures(embedding[0].float().cpu(), presence[0].float().cpu())
+
+    def encode(self, hu: Tensor, leftness: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``DeviceTower``."""
         with torch.inference_mode(), self._compute.autocast():
-            features = self._model.encode_image(
-                hu[None].to(self._compute.device), leftness[None].to(self._compute.device)
-            )
-        return TileFeatures(features.embedding[0].float().cpu(), features.presence[0].float().cpu())
+            features = self._model.encode_image(hu, leftness)
+        return features.embedding, features.presence
 
 
 class OpenVinoTower:

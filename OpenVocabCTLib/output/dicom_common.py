@@ -82,7 +82,7 @@ def result_uid(segmentation: Segmentation, origin: Origin, purpose: str) -> str:
         mask = segment.cropped
         assert mask is not None  # `found` says so
         label = f"{segment.id}\0{segment.name}\0{segment.prompt}\0{segment.threshold!r}\0{segment.terminology!r}"
-        digest.update(f"{label}\0{mask.start}{mask.array.shape}\n".encode("utf-8", "replace"))
+        digest.update(f"{label}\0{mask.start}{mask.size}\n".encode("utf-8", "replace"))
         digest.update(np.packbits(mask.array).tobytes())
     return f"{_ROOT}{int.from_bytes(digest.digest()[:16], 'big')}"
 

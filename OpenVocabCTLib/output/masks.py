@@ -1,4 +1,4 @@
-"""Masks kept as their bounding box, because most structures fill little of a scan."""
+"""Masks kept as their bounding box, or as runs in it, because most structures fill little of a scan."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from functools import cached_property
 
 import numpy as np
 
-Index3 = tuple[int, int, int]
+from OpenVocabCTLib.output.runs import Index3, Runs
+
+__all__ = ["Box", "CroppedMask", "Index3", "RunMask", "bounding_box"]
+
 Box = tuple[slice, slice, slice]
 
 
@@ -63,10 +66,19 @@ class CroppedMask:
         return int(np.count_nonzero(self.array))
 
     @property
+    def size(self) -> Index3:
+        """(k, j, i) voxels of the bounding box."""
+        return _as_index(self.array.shape)
+
+    @property
     def box(self) -> Box:
         """Slices of the bounding box on the whole grid."""
-        k, j, i = (slice(a, a + n) for a, n in zip(self.start, self.array.shape, strict=True))
+        k, j, i = (slice(a, a + n) for a, n in zip(self.start, self.size, strict=True))
         return k, j, i
+
+    def planes(self, first: int, last: int) -> np.ndarray:
+        """Slices ``first`` to ``last`` - 1 of the bounding box, bool."""
+        return self.array[first:last]
 
     def full(self) -> np.ndarray:
         """Return the whole-grid mask, bool (K, J, I)."""
@@ -81,10 +93,90 @@ class CroppedMask:
         if np.any(low >= high):
             return False
         mine, theirs = (
-            mask.array[tuple(slice(a - s, b - s) for a, b, s in zip(low, high, mask.start, strict=True))]
+            mask.planes(low[0] - mask.start[0], high[0] - mask.start[0])[
+                :, *(slice(a - s, b - s) for a, b, s in zip(low[1:], high[1:], mask.start[1:], strict=True))
+            ]
             for mask in (self, other)
         )
         return bool(np.any(mine & theirs))
+
+
+class RunMask(CroppedMask):
+    """A cropped mask that is kept as runs: a body takes megabytes rather than a hundred of them.
+
+    ``array`` is made anew for everyone who asks; who needs it more than once keeps it.
+
+    Args:
+        start: (k, j, i) of the box's first voxel on the whole grid.
+        runs: on the grid of the box, which is as small as can be.
+        shape: (K, J, I) of the whole grid.
+
+    Raises:
+        ValueError: when the box leaves the grid.
+    """
+
+    def __init__(self, start: Index3, runs: Runs, shape: Index3) -> None:
+        if any(a < 0 or a + n > full for a, n, full in zip(start, runs.shape, shape, strict=True)):
+            raise ValueError(f"box at {start} of {runs.shape} voxels leaves the grid of {shape}")
+        for name, value in (("start", start), ("runs", runs), ("shape", shape)):
+            object.__setattr__(self, name, value)
+
+    runs: Runs
+
+    @classmethod
+    def cropped_to(cls, runs: Runs, start: Index3, shape: Index3) -> RunMask:
+        """Crop runs that are known inside a box.
+
+        Args:
+            runs: on the grid of the box.
+            start: (k, j, i) of the box's first voxel on the whole grid.
+            shape: (K, J, I) of the whole grid.
+        """
+        box = runs.box()
+        tight = _as_index(tuple(a + part.start for a, part in zip(start, box, strict=True)))
+        return cls(tight, runs.within(box), shape)
+
+    @classmethod
+    def of(cls, mask: CroppedMask) -> RunMask:
+        """The same mask as runs."""
+        return mask if isinstance(mask, cls) else cls(mask.start, Runs.from_mask(mask.array), mask.shape)
+
+    @property
+    def array(self) -> np.ndarray:
+        """Bool, the voxels of the box; read-only."""
+        return self.planes(0, self.runs.shape[0])
+
+    @property
+    def size(self) -> Index3:
+        """(k, j, i) voxels of the bounding box."""
+        return self.runs.shape
+
+    @cached_property
+    def count(self) -> int:
+        """Number of voxels inside."""
+        return self.runs.count
+
+    def planes(self, first: int, last: int) -> np.ndarray:
+        """Slices ``first`` to ``last`` - 1 of the bounding box, bool, read-only."""
+        depth = self.runs.shape[0]
+        inside = self.runs.slices(min(first, depth), min(last, depth)).filled()
+        inside.flags.writeable = False
+        return inside
+
+    def overlaps(self, other: CroppedMask) -> bool:
+        """Say whether the two masks, on the same grid, share a voxel."""
+        if not isinstance(other, RunMask):
+            return super().overlaps(other)
+        first, last = max(self.start[0], other.start[0]), min(self.box[0].stop, other.box[0].stop)
+        return first < last and self._on_grid(first, last).overlaps(other._on_grid(first, last))
+
+    def _on_grid(self, first: int, last: int) -> Runs:
+        """Runs of slices of the whole grid, on the grid of these slices."""
+        here = self.runs.slices(first - self.start[0], last - self.start[0])
+        slices, lines = np.divmod(here.rows, self.size[1])
+        rows = slices * self.shape[1] + lines + self.start[1]
+        shape = (last - first, self.shape[1], self.shape[2])
+        return Runs(rows, here.starts + self.start[2], here.stops + self.start[2], shape)
 
 
 def bounding_box(mask: np.ndarray) -> Box:

@@ -97,7 +97,7 @@ def _paint(slab: np.ndarray, first: int, placed: Placed) -> None:
     k, j, i = placed.mask.box
     low, high = max(k.start, first), min(k.stop, first + slab.shape[0])
     if low < high:
-        inside = placed.mask.array[low - k.start : high - k.start]
+        inside = placed.mask.planes(low - k.start, high - k.start)
         slab[low - first : high - first, j, i, placed.layer][inside] = placed.value
 
 

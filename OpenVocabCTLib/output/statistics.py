@@ -43,9 +43,9 @@ def volume_ml(mask: CroppedMask, geometry: Geometry) -> float:
 def centroid_ras(mask: CroppedMask, geometry: Geometry) -> tuple[float, float, float]:
     """Return the centre of gravity of a mask that is not empty, in RAS mm."""
     # Marginal sums instead of a list of coordinates, which for a body mask would be gigabytes.
-    index = []
+    index, inside = [], mask.array
     for axis in (2, 1, 0):
-        sums = mask.array.sum(axis=tuple(a for a in range(3) if a != axis), dtype=np.int64)
+        sums = inside.sum(axis=tuple(a for a in range(3) if a != axis), dtype=np.int64)
         index.append(mask.start[axis] + float(np.average(np.arange(sums.size), weights=sums)))
     x, y, z, _ = geometry.affine_ras() @ np.array([*index, 1.0])
     return float(x), float(y), float(z)
@@ -53,12 +53,12 @@ def centroid_ras(mask: CroppedMask, geometry: Geometry) -> tuple[float, float, f
 
 def intensity_statistics(mask: CroppedMask, ct: CTVolume) -> IntensityStatistics:
     """Measure the CT values inside a mask that is not empty; only the mask's box is read, slice by slice."""
-    box = ct.array[mask.box]
+    box, masked = ct.array[mask.box], mask.array
     # Any voxel's value will do: it keeps the sum of squares small, hence exact.
-    shift = float(box[np.unravel_index(int(mask.array.argmax()), mask.array.shape)])
+    shift = float(box[np.unravel_index(int(masked.argmax()), masked.shape)])
     total = squares = 0.0
     low, high = math.inf, -math.inf
-    for values, inside in zip(box, mask.array, strict=True):
+    for values, inside in zip(box, masked, strict=True):
         hu = values[inside].astype(np.float64)
         if hu.size:
             low, high = min(low, float(hu.min())), max(high, float(hu.max()))

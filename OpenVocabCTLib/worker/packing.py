@@ -50,7 +50,7 @@ class Packer:
         record["mask"] = None
         if segment.cropped is not None:
             data = _compress(segment.cropped.array)
-            size = segment.cropped.array.shape
+            size = segment.cropped.size
             record["mask"] = {"start": list(segment.cropped.start), "size": list(size), "bytes": len(data)}
             self._masks.append(data)
         self._records.append(record)

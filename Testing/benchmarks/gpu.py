@@ -19,6 +19,7 @@ import torch
 
 from OpenVocabCTLib import CTVolume, Segmenter
 from OpenVocabCTLib.commands.sample import Sample
+from OpenVocabCTLib.errors import InputError, OpenVocabCTError
 from OpenVocabCTLib.inference.devices import Compute, choose_compute
 from OpenVocabCTLib.inference.image_pass import encode_volume
 from OpenVocabCTLib.inference.towers import TorchTower
@@ -40,7 +41,8 @@ def device_name() -> str | None:
 
 def seconds(compute: Compute, work: Callable[[], Any], repeats: int = 10) -> float:
     """Seconds of one call on the device, after two that warm up."""
-    synchronize = torch.cuda.synchronize if compute.device.type == "cuda" else torch.mps.synchronize
+    waits = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}
+    synchronize = waits.get(compute.device.type, lambda: None)
     for _ in range(2):
         work()
     synchronize()
@@ -108,7 +110,7 @@ def large_ct(size: str, compute: Compute) -> dict[str, Any]:
     """Seconds and memory of the image pass of 512x512x600 with STU-Net of a size; the weights are random."""
     preprocessing = PreprocessingConfig(spacing_mm=1.5, tile=(128, 128, 128))
     model = OpenVocabCT(ArchitectureConfig(size=size), preprocessing).eval().requires_grad_(False)
-    model.to(compute.device, memory_format=torch.channels_last_3d)
+    model.to(compute.device, memory_format=compute.memory_format)
     volume, tower = phantom_ct(LARGE_CT), TorchTower(model, compute)
     embedding = encode_volume(volume, tower, preprocessing)
     memory = torch.cuda.max_memory_allocated() / 1e9 if compute.device.type == "cuda" else None
@@ -124,6 +126,8 @@ def large_ct(size: str, compute: Compute) -> dict[str, Any]:
 def measure(device: str) -> dict[str, Any]:
     """Everything, for the report."""
     compute = choose_compute(device)
+    if compute.device.type == "cpu":
+        raise InputError("the CPU is no GPU", "use --device cuda or mps")
     name = torch.cuda.get_device_name() if compute.device.type == "cuda" else "Apple GPU"
     return {
         "device": name,
@@ -143,7 +147,10 @@ def main() -> None:
     if options.device is None:
         print("there is no GPU here: nothing was measured")
         return
-    result = measure(options.device)
+    try:
+        result = measure(options.device)
+    except OpenVocabCTError as error:
+        raise SystemExit(f"error: {error}") from error
     print(f"{result['device']}, {result['format']}: Dice with CPU fp32 {result['agreement']['mean_dice']:.4f}")
     print(f"head: {result['head']['gb_s']:.0f} GB/s")
     for row in result["large_ct"]:

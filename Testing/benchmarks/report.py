@@ -26,12 +26,31 @@ class Target:
         reach: what it should be.
         measured: what it is, with its unit.
         reached: whether it is; None where it was not measured.
+        otherwise: why it is not, said only then.
     """
 
     what: str
     reach: str
     measured: str
     reached: bool | None
+    otherwise: str = ""
+
+
+# Why a number is not reached, where it is not.
+_SECOND = (
+    "The image pass of a generated CT takes two or three seconds only, so that 2% of it are some 60 ms; a prompt costs "
+    "what the surface of its structure and the voxels of its box in the CT cost, and those of a body are tens of "
+    "millions."
+)
+_HUNDRED = (
+    "100 prompts are 100 masks on the CT's own grid and 100 means of HU, whose cost grows with the CT's voxels, "
+    "whereas the image pass works at a coarser spacing and on the body only: the quicker that pass is, the larger is "
+    "the share of the prompts."
+)
+_OTHER_PLACES = (
+    "Instance normalisation makes the network's output depend on which voxels share a tile, so tiles at other places "
+    "find other borders, of thin structures above all; with the same tiles the results agree (next line)."
+)
 
 
 def targets(results: dict[str, Any]) -> list[Target]:
@@ -40,22 +59,47 @@ def targets(results: dict[str, Any]) -> list[Target]:
     second = max(row["second_to_first_median"] for row in prompts)
     hundred = max(row["hundred_to_one"] for row in prompts)
     faster = min(row["usual_tile"]["faster"] for row in windows)
-    monai, plain = (min(row[name]["mean_dice"] for row in windows) for name in ("same_tile", "plain"))
+    names = ("same_tile", "plain", "half")
+    monai, plain, half = (min(row[name]["mean_dice"] for row in windows) for name in names)
     large = [row["peak_mb"] / 1000 for row in results["stages"] if row["voxels"] == LARGE]
     worker = results["worker"]
     further = sorted(worker["further_s"].values())
     batch = results["batch"]
     growth = batch["growth_mb_per_100_cases"]
+    slower = (
+        f"Both sides run the same network, on this CPU {min(row['plain']['faster'] for row in windows):.1f}x faster "
+        "through OpenVINO than in PyTorch; the rest of the factor is fewer tiles, of which a small CT has few to save."
+    )
+    pass_s = results["stages"][0]["stages"]["tiles"]["wall_s"]
+    start = (
+        f"The image pass alone takes {pass_s:.1f} s of it on this machine; the rest is importing PyTorch, reading and "
+        "compiling the network, and the first prompt."
+    )
     return [
         Target(
-            "a new prompt on an encoded CT, against its first answer (median)", "≤ 2%", f"{second:.1%}", second <= 0.02
+            "a new prompt on an encoded CT, against its first answer (median)",
+            "≤ 2%",
+            f"{second:.1%}",
+            second <= 0.02,
+            _SECOND,
         ),
-        Target("100 prompts against 1, first answer", "≤ 1.3x", f"{hundred:.2f}x", hundred <= 1.3),
+        Target("100 prompts against 1, first answer", "≤ 1.3x", f"{hundred:.2f}x", hundred <= 1.3, _HUNDRED),
         Target(
-            "image pass against MONAI's sliding window, fp32 eager, usual tile", "≥ 6x", f"{faster:.1f}x", faster >= 6
+            "image pass against MONAI's sliding window, fp32 eager, usual tile",
+            "≥ 6x",
+            f"{faster:.1f}x",
+            faster >= 6,
+            slower,
         ),
-        Target("mean Dice between the two, same tile at other places", "≥ 0.995", f"{monai:.4f}", monai >= 0.995),
+        Target(
+            "mean Dice between the two, same tile at other places",
+            "≥ 0.995",
+            f"{monai:.4f}",
+            monai >= 0.995,
+            _OTHER_PLACES,
+        ),
         Target("mean Dice with the plain fp32 path, same tiles", "≥ 0.995", f"{plain:.4f}", plain >= 0.995),
+        Target("mean Dice, embedding kept in fp16 against fp32", "≥ 0.995", f"{half:.4f}", half >= 0.995),
         Target(
             "peak memory, 512x512x600 int16, volume included",
             "≤ 4 GB",
@@ -67,6 +111,7 @@ def targets(results: dict[str, Any]) -> list[Target]:
             "≤ 10 s",
             f"{worker['first_answer_s']:.1f} s",
             worker["first_answer_s"] <= 10,
+            start,
         ),
         Target("second prompt through HTTP (worst)", "≤ 0.3 s", f"{further[-1]:.2f} s", further[-1] <= 0.3),
         Target("import of OpenVocabCTLib", "≤ 0.3 s", f"{results['import_s']:.3f} s", results["import_s"] <= 0.3),
@@ -107,13 +152,21 @@ def markdown(results: dict[str, Any]) -> str:
     marks = {True: "yes", False: "**no**", None: "-"}
     rows = [(one.what, one.reach, one.measured, marks[one.reached]) for one in targets(results)]
     parts += ["## Numbers to reach", _table(("what", "reach", "measured", "reached"), rows)]
+    unreached = [f"- {one.what}: {one.otherwise}" for one in targets(results) if one.reached is False and one.otherwise]
+    if unreached:
+        parts += ["What is not reached, and why:", "\n".join(unreached)]
     parts += ["![Seconds of each stage, and what more prompts cost](results.png)"]
     parts += [
         "## Stages",
         "Wall seconds / CPU seconds / peak memory in MB while it ran. One prompt where no number is said.",
     ]
     parts.append(_stage_table(results["stages"]))
-    parts += ["## Prompts", _prompt_table(results["prompts"]["results"])]
+    parts += [
+        "## Prompts",
+        "The 10 and 100 prompts are the structures that the model answers, over and over; the 100 different ones are "
+        "structures of the vocabulary, all of which it is made to look for and to show.",
+        _prompt_table(results["prompts"]["results"]),
+    ]
     parts += ["## A decoder pass for every prompt, as peers do it", _decoder_table(results["sliding_window"])]
     parts += ["## Against MONAI's sliding window", _window_table(results["sliding_window"]["results"])]
     parts += ["## GPU", _gpu(results["gpu"])]
@@ -145,6 +198,7 @@ def _prompt_table(rows: Sequence[dict[str, Any]]) -> str:
         "CT",
         "first answer",
         *(f"{number} prompt{'s' * (number != '1')}" for number in numbers),
+        "100 different prompts",
         "second question, median",
     )
     return _table(
@@ -154,6 +208,7 @@ def _prompt_table(rows: Sequence[dict[str, Any]]) -> str:
                 row["ct"],
                 f"{row['first_answer_s']:.2f} s",
                 *(f"{row['prompts_s'][number]:.2f} s" for number in numbers),
+                f"{row['different_s']:.2f} s",
                 f"{row['second_to_first_median']:.1%} of the first answer",
             )
             for row in rows
@@ -203,7 +258,13 @@ def _by(sides: Sequence[int]) -> str:
 
 def _gpu(result: dict[str, Any] | None) -> str:
     if result is None:
-        return "Not run: this machine has no GPU. `python -m Testing.benchmarks.gpu` measures it where there is one."
+        return (
+            "Not run: this machine has no GPU. The way through one (tiles sent ahead through page-locked memory, "
+            "several at once as its memory allows, gathered on it or in main memory) has been tested with the CPU in "
+            "its place only; neither its speed nor its streams have been tried on a device. CUDA graphs and "
+            "`torch.compile` are not used, because it could not be measured whether they pay. "
+            "`python -m Testing.benchmarks.gpu` measures it where there is a GPU."
+        )
     rows = [
         (
             f"512x512x600 at 1.5 mm, STU-Net {row['size']}",

@@ -35,6 +35,7 @@ def results(**changes: Any) -> dict[str, Any]:
                     **ct,
                     "first_answer_s": 7.0,
                     "prompts_s": dict.fromkeys(NUMBERS, 0.1),
+                    "different_s": 0.7,
                     "second_to_first_median": 0.01,
                     "hundred_to_one": 1.2,
                 }
@@ -48,6 +49,7 @@ def results(**changes: Any) -> dict[str, Any]:
                     "usual_tile": window | {"mean_dice": 0.97},
                     "same_tile": window | {"faster": 5.0},
                     "plain": {"seconds": 20.0, "faster": 4.0, "mean_dice": 1.0, "dice": {"body": 1.0}},
+                    "half": {"mean_dice": 0.9998, "dice": {"body": 0.9998}},
                     "tower": "openvino f32",
                 }
             ],
@@ -60,7 +62,7 @@ def results(**changes: Any) -> dict[str, Any]:
 
 
 def test_every_number_to_reach_is_judged() -> None:
-    assert [one.reached for one in targets(results())] == [True] * 10
+    assert [one.reached for one in targets(results())] == [True] * 11
     slow = results(worker={"first_answer_s": 10.5, "further_s": {"bones": 0.31}}, import_s=0.4)
     assert [one.what for one in targets(slow) if not one.reached] == [
         "worker start to first answer, sample CT",
@@ -69,6 +71,20 @@ def test_every_number_to_reach_is_judged() -> None:
     ]
     lost = results(batch={"cases": 200, "done": 199, "growth_mb_per_100_cases": 0.5})
     assert [one.reached for one in targets(lost)].count(False) == 1
+
+
+def test_what_is_not_reached_is_explained_and_nothing_else() -> None:
+    assert "and why" not in markdown(results())
+    slow = results(worker={"first_answer_s": 10.5, "further_s": {"bones": 0.1}})
+    explained = markdown(slow).split("and why:")[1].split("##")[0].split("![")[0].strip().splitlines()
+    assert len(explained) == 1
+    assert explained[0].startswith("- worker start to first answer, sample CT: ")
+    slow["prompts"]["results"][0] |= {"second_to_first_median": 0.03, "hundred_to_one": 3.0}
+    slow["sliding_window"]["results"][0]["usual_tile"] |= {"faster": 4.0}
+    slow["sliding_window"]["results"][0]["same_tile"] |= {"mean_dice": 0.9}
+    unreached = [one for one in targets(slow) if one.reached is False]
+    assert len(unreached) == 5
+    assert all(one.otherwise.endswith(".") for one in unreached)
 
 
 def test_what_was_not_measured_is_said() -> None:

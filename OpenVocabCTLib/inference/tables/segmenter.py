@@ -95,7 +95,7 @@ class TableSegmenter(Segmenter):
             if number not in self._towers:
                 config = self.table_config.networks[number]
                 network, _ = read_network(self._model_folder / config.file, config)
-                network.to(self.compute.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+                network.to(self.compute.device, memory_format=self.compute.memory_format)  # type: ignore[call-overload]
                 graph = _graph_name(self._hashes[number], config.family)
                 self._towers[number] = choose_tower(network, self.compute, self._backend, graph)
             return self._towers[number]

@@ -179,22 +179,26 @@ class TableStudy(Study):
             best = self._best(number)
             box, presence = best.boxes[query], best.probability[query]
             if box is None:
-                return ClassAnswer(nothing, _NOWHERE, presence, number)
+                return ClassAnswer(nothing, _NOWHERE, presence, network=number)
             rows = classes.rivals(best, box, query)
             contest = Contest(0, classes.of_classes(self.segmenter.tables[number], rows))
-            return ClassAnswer(nothing, box, presence, number, contest)
+            return ClassAnswer(nothing, box, presence, network=number, contest=contest)
         lead = None if part.threshold == self._decision.threshold else logit(part.threshold)
         contest = self._contest(number, query, lead)
         margin: Tensor = classes.working_margin(self.embedding.by_network[number], contest)
         box = classes.positive_box(margin)
         highest = float((margin.max() + (lead or 0.0)).sigmoid())
-        return ClassAnswer(nothing, box or _NOWHERE, highest, number, contest)
+        return ClassAnswer(nothing, box or _NOWHERE, highest, network=number, contest=contest)
 
     def _mask(self, part: Part, answer: Answer) -> CroppedMask | None:
         if not isinstance(answer, ClassAnswer) or answer.contest is None or not answer.positive:
             return None
         mask = classes.native_mask(self.embedding.by_network[answer.network], answer.contest, answer.box)
         return mask if mask.count else None
+
+    @property
+    def _in_numpy(self) -> bool:
+        return False
 
     def _any_embedding(self) -> VoxelEmbedding:
         return next(iter(self.embedding.by_network.values()))

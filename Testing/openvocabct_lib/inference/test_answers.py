@@ -3,10 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
 
 from OpenVocabCTLib.errors import InputError, ResourceError
-from OpenVocabCTLib.inference.answers import _pieces, settle, union
+from OpenVocabCTLib.inference.answers import settle, union
 from OpenVocabCTLib.inference.devices import choose_compute, memory_errors
 from OpenVocabCTLib.output.masks import CroppedMask
 
@@ -26,22 +25,27 @@ SECOND = (slice(12, 18), slice(2, 8), slice(2, 8))
 def test_islands_are_dropped_and_the_box_is_tight() -> None:
     answer = settle(blob(BIG, SPECK), None, 0.0, 0.9)
     assert answer.positive
-    assert answer.box == BIG
-    assert not (answer.logits[SPECK] > 0).any()
+    assert (answer.box, answer.voxels) == (BIG, 8**3)
+    everywhere = settle(blob(BIG, SPECK), None, 0.0, 0.9, everywhere=True)
+    assert everywhere.box == BIG
+    assert not (everywhere.logits[SPECK] > 0).any()
 
 
-def test_pieces_are_those_of_another_implementation() -> None:
-    generator = np.random.default_rng(0)
-    for share in (0.1, 0.3, 0.6):
-        inside = generator.random((9, 11, 13)) < share
-        ours, (theirs, count) = _pieces(inside), ndimage.label(inside)
-        assert ours.max() == count
-        assert np.array_equal(ours > 0, inside)
-        assert len(set(zip(ours.ravel().tolist(), theirs.ravel().tolist(), strict=True))) == count + 1
+def test_an_island_in_the_box_is_taken_out() -> None:
+    frame = blob((slice(2, 18), slice(2, 18), slice(2, 4)), (slice(2, 4), slice(2, 18), slice(2, 18)), SPECK)
+    answer = settle(frame, None, 0.0, 0.9)
+    assert answer.box == (slice(2, 18), slice(2, 18), slice(2, 18))
+    assert int((answer.logits > 0).sum()) == answer.voxels == int((frame > 0).sum()) - 2**3
+
+
+def test_an_answer_keeps_what_is_around_it_only() -> None:
+    answer = settle(blob(SPECK), None, 0.0, 0.9)
+    assert answer.logits.shape == (6, 6, 6)
+    assert answer.start == (13, 13, 13)
 
 
 def test_a_second_large_piece_stays() -> None:
-    assert int((settle(blob(BIG, SECOND), None, 0.0, 0.9).logits > 0).sum()) == 8**3 + 6**3
+    assert settle(blob(BIG, SECOND), None, 0.0, 0.9).voxels == 8**3 + 6**3
 
 
 def test_a_voxel_goes_to_the_better_side() -> None:
@@ -54,8 +58,8 @@ def test_a_voxel_goes_to_the_better_side() -> None:
 def test_rivals_never_both_win_even_with_a_low_threshold() -> None:
     first, second = torch.randn(8, 8, 8), torch.randn(8, 8, 8)
     for threshold in (-2.0, 0.0, 1.5):
-        a = settle(first, second, threshold, 1.0).logits > threshold
-        b = settle(second, first, threshold, 1.0).logits > threshold
+        a = settle(first, second, threshold, 1.0, everywhere=True).logits > threshold
+        b = settle(second, first, threshold, 1.0, everywhere=True).logits > threshold
         assert not (a & b).any()
 
 

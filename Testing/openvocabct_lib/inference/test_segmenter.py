@@ -8,13 +8,16 @@ import torch
 
 from OpenVocabCTLib.errors import Cancelled, InputError
 from OpenVocabCTLib.geometry import Geometry
-from OpenVocabCTLib.inference.answers import study_logits
+from OpenVocabCTLib.inference import study as study_module
+from OpenVocabCTLib.inference.answers import Answer, study_logits
+from OpenVocabCTLib.inference.embedding import VoxelEmbedding
 from OpenVocabCTLib.inference.grid import AIR_HU
 from OpenVocabCTLib.inference.image_pass import body_region, encode_volume
 from OpenVocabCTLib.inference.midline import leftness, midline
 from OpenVocabCTLib.inference.questions import Wording
 from OpenVocabCTLib.inference.tiling import blending_weight, padded_size, tile_regions, tile_size
 from OpenVocabCTLib.models.heads import voxel_logits
+from OpenVocabCTLib.output.masks import CroppedMask
 from OpenVocabCTLib.prompts import PromptSet
 from OpenVocabCTLib.prompts.vocabulary import Side
 from OpenVocabCTLib.text.bank import EmbeddingBank
@@ -66,6 +69,21 @@ def test_a_group_is_the_union_of_its_members() -> None:
     result = study.segment(["left kidney", "right kidney", "kidneys"])
     both = result["left kidney"].mask | result["right kidney"].mask
     assert np.array_equal(result["kidneys"].mask, both)
+
+
+def test_what_several_prompts_ask_for_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = []
+    native_mask = study_module.native_mask
+
+    def counted(answer: Answer, embedding: VoxelEmbedding, threshold: float) -> CroppedMask:
+        parts.append(answer.box)
+        return native_mask(answer, embedding, threshold)
+
+    monkeypatch.setattr(study_module, "native_mask", counted)
+    study = small_model.window_segmenter().encode(phantoms.volume_on(GRIDS["RAS"]))
+    result = study.segment(["kidneys", "left kidney", "right kidney", "left kidney", "spleen"])
+    assert len(parts) == len(set(map(str, parts))) == 2
+    assert np.array_equal(result.segments[1].mask, result.segments[3].mask)
 
 
 def test_blending_embeddings_equals_blending_logits() -> None:
