@@ -23,7 +23,8 @@ _log = logging.getLogger(__name__)
 
 SUFFIX = ".embedding.safetensors"
 # The embedding is made by these modules: when they change, so may the embedding, whatever the version says.
-_CODE = tuple(Path(__file__).with_name(name) for name in ("image_pass.py", "tiling.py", "grid.py", "midline.py"))
+_MODULES = ("image_pass.py", "tiling.py", "grid.py", "midline.py", "tables/patches.py", "tables/preprocessing.py")
+_CODE = tuple(Path(__file__).parent / name for name in _MODULES)
 _TENSORS = ("values", "presence_tokens", "tile_starts")
 
 
