@@ -41,7 +41,7 @@ def installed_models() -> dict[str, str]:
 def public_models() -> dict[str, str]:
     """Return name -> label of the public models that are not installed."""
     here = set(installed_models().values())
-    label = _("{name} ({size} MB, not installed)")
+    label = _("{name} (about {size} MB, not installed)")
     return {one.name: label.format(name=one.name, size=one.megabytes) for one in registry() if one.name not in here}
 
 

@@ -61,9 +61,11 @@ def list_models(as_json: JsonOption = False) -> None:
         )
         for entry in public
     ]
-    titles = ("model", "segments", "voxels", "size", "memory*", "CPU time*", "get it", "licence")
+    titles = ("model", "segments", "voxels", "size*", "memory*", "CPU time*", "get it", "licence")
     print_table(titles, offers, right=(2, 3, 4, 5))
-    typer.echo("\n* estimates for a CT of 512 x 512 x 600 voxels")
+    typer.echo(
+        "\n* estimates: of the converted weights from the number of parameters; for a CT of 512 x 512 x 600 voxels"
+    )
 
 
 @models.command("show")

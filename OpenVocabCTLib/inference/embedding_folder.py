@@ -23,8 +23,11 @@ _log = logging.getLogger(__name__)
 
 SUFFIX = ".embedding.safetensors"
 # The embedding is made by these modules: when they change, so may the embedding, whatever the version says.
-_MODULES = ("image_pass.py", "device_pass.py", "gathering.py", "tiling.py", "grid.py", "midline.py")
-_CODE = tuple(Path(__file__).with_name(name) for name in _MODULES)
+_MODULES = (
+    *("image_pass.py", "device_pass.py", "gathering.py", "tiling.py", "grid.py", "midline.py"),
+    *("tables/patches.py", "tables/preprocessing.py"),
+)
+_CODE = tuple(Path(__file__).parent / name for name in _MODULES)
 _TENSORS = ("values", "presence_tokens", "tile_starts")
 
 

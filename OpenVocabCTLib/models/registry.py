@@ -11,6 +11,7 @@ from typing import Any, Literal
 from OpenVocabCTLib.errors import InputError
 
 FILE = Path(__file__).with_name("registry.json")
+ESTIMATES = ("megabytes", "memory_gb", "cpu_minutes")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Entry:
         segments: what it segments, in words.
         framework: what its checkpoint was written by.
         spacing_mm: voxels that it works on.
-        megabytes: of the converted weights.
+        megabytes: of the converted weights, estimated from the published number of parameters.
         licence: of the weights.
         permissive: whether the licence asks nothing of the user; others have to be accepted.
         page: where people read about it, and get it when it cannot be downloaded by program.
@@ -57,7 +58,7 @@ class Entry:
 
     def record(self) -> dict[str, Any]:
         """Describe it for ``--json``."""
-        return asdict(self) | {"downloadable": bool(self.files)}
+        return asdict(self) | {"downloadable": bool(self.files), "estimates": list(ESTIMATES)}
 
 
 @lru_cache(maxsize=1)

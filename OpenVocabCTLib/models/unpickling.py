@@ -84,10 +84,24 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     numbers = [type(np.dtype(name)) for name in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")]
     allowed: list[Any] = [(part, f"{module}.{name}") for (module, name), part in _numpy_parts().items()]
     with _one_line(path), torch.serialization.safe_globals([*allowed, *numbers]):
+        _check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, dict):
         raise ModelError(f"{path.name} holds no checkpoint but a {type(content).__name__}", _GET_AGAIN)
     return content
+
+
+def _check_sums(path: Path) -> None:
+    """Compare the checksums that ``torch.save`` writes beside every tensor, which ``torch.load`` does not look at.
+
+    Raises:
+        BadZipFile: one differs.
+    """
+    if zipfile.is_zipfile(path):  # older versions of torch wrote no archive
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"the checksum of {damaged} differs")
 
 
 @contextmanager

@@ -117,18 +117,20 @@ def _cosine(one: Floats, other: Floats) -> float:
     return float(one @ other) / length if length > 0 else 0.0
 
 
-def calibrated(config: OpenWordsConfig, networks: Sequence[tuple[Phrases, Floats]]) -> OpenWordsConfig:
+def calibrated(
+    config: OpenWordsConfig, networks: Sequence[tuple[Phrases, Floats]], left_out: Sequence[Sequence[LeftOut]]
+) -> OpenWordsConfig:
     """Choose from which similarity on other words are answered.
 
     Args:
         config: its ``ridge`` is kept.
         networks: phrases and class vectors of each network.
+        left_out: what ``leave_classes_out`` found for each network.
 
     Returns:
         ``same_as``: where at least 95% of synonyms, each left out, find their own class; ``near``: where classes that
         were left out had a mean cosine of at least 0.5, at least five of them; above 1 where there is no such place.
     """
-    left_out = [leave_classes_out(phrases, vectors, config.ridge) for phrases, vectors in networks]
     every = [one for network in left_out for one in network]
     means = tuple(float(np.mean([one.cosine for one in network])) if network else 0.0 for network in left_out)
     pairs = [pair for phrases, _ in networks for pair in _synonyms_left_out(phrases)]

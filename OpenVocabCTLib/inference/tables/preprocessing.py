@@ -82,22 +82,47 @@ def prepare(volume: CTVolume, config: InputConfig) -> tuple[Tensor, NetworkGrid,
     Returns:
         (D, H, W) float32 image, its grid, and (D, H, W) leftness: 1 on the patient's left, -1 on the right.
     """
-    axes = network_axes(volume.geometry, config)
-    oriented = axes.orient(volume.array)
-    spacing = [volume.geometry.spacing[::-1][axis] for axis in axes.source]
-    crop = nonzero_box(oriented)
-    image = oriented[crop].astype(np.float32)
-    shape = [round(old / new * count) for old, new, count in zip(spacing, config.spacing_mm, image.shape, strict=True)]
-    left = _leftness(volume.geometry, axes, image, (max(1, shape[0]), max(1, shape[1]), max(1, shape[2])))
+    layout = _laid_out(volume, config)
+    image = layout.axes.orient(volume.array)[layout.crop].astype(np.float32)
+    left = _leftness(volume.geometry, layout.axes, image, layout.shape)
     if config.normalise_first:
         image = normalised(image, config)
-    alone = coarse_axis(spacing, config.spacing_mm, config.anisotropy)
-    image = resampled(image, left.shape, config.order, alone)
+    alone = coarse_axis(layout.spacing, config.spacing_mm, config.anisotropy)
+    image = resampled(image, layout.shape, config.order, alone)
     if not config.normalise_first:
         image = normalised(image, config)
-    back = coarse_axis(config.spacing_mm, spacing, config.anisotropy)
-    grid = _grid(volume.geometry, axes, crop, left.shape, back)
-    return torch.from_numpy(np.ascontiguousarray(image)), grid, left
+    return torch.from_numpy(np.ascontiguousarray(image)), _grid(volume.geometry, layout, config), left
+
+
+def network_grid(volume: CTVolume, config: InputConfig) -> NetworkGrid:
+    """Lay the grid of a network over a scan, as ``prepare`` does, and resample nothing."""
+    return _grid(volume.geometry, _laid_out(volume, config), config)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the voxels of a network's input are.
+
+    Attributes:
+        axes: of the network in the stored array.
+        crop: box along the network's axes that is not zero.
+        spacing: native voxels along the network's axes, mm.
+        shape: of the input.
+    """
+
+    axes: Axes
+    crop: Region
+    spacing: tuple[float, ...]
+    shape: tuple[int, int, int]
+
+
+def _laid_out(volume: CTVolume, config: InputConfig) -> _Layout:
+    axes = network_axes(volume.geometry, config)
+    spacing = tuple(volume.geometry.spacing[::-1][axis] for axis in axes.source)
+    crop = nonzero_box(axes.orient(volume.array))
+    counts = [part.stop - part.start for part in crop]
+    d, h, w = (round(old / new * n) for old, new, n in zip(spacing, config.spacing_mm, counts, strict=True))
+    return _Layout(axes, crop, spacing, (max(1, d), max(1, h), max(1, w)))
 
 
 def nonzero_box(array: NDArray[np.generic]) -> Region:
@@ -205,25 +230,25 @@ def _leftness(geometry: Geometry, axes: Axes, image: NDArray[np.float32], shape:
     return left.reshape([-1 if axis == along else 1 for axis in range(3)]).expand(shape)
 
 
-def _grid(geometry: Geometry, axes: Axes, crop: Region, shape: Sequence[int], stepped: int | None) -> NetworkGrid:
+def _grid(geometry: Geometry, layout: _Layout, config: InputConfig) -> NetworkGrid:
     native_to_working = np.zeros((4, 4))
     native_to_working[3, 3] = 1.0
     covered = [slice(0, 0)] * 3
     spacing = []
-    for axis, (source, flip, part) in enumerate(zip(axes.source, axes.flipped, crop, strict=True)):
+    for axis, (source, flip, part) in enumerate(zip(layout.axes.source, layout.axes.flipped, layout.crop, strict=True)):
         length, count = geometry.shape[source], part.stop - part.start
-        scale = shape[axis] / count
+        scale = layout.shape[axis] / count
         # Voxel centres: working + 0.5 = (oriented - start + 0.5) * scale; oriented = native, or counted from the end.
         native_to_working[axis, source] = -scale if flip else scale
         first = length - 1 if flip else 0
         native_to_working[axis, 3] = (first - part.start + 0.5) * scale - 0.5
         covered[source] = slice(length - part.stop, length - part.start) if flip else part
-        spacing.append(geometry.spacing[::-1][source] / scale)
+        spacing.append(layout.spacing[axis] / scale)
     return NetworkGrid(
         geometry,
-        (shape[0], shape[1], shape[2]),
+        layout.shape,
         (spacing[0], spacing[1], spacing[2]),
         native_to_working,
-        stepped,
+        coarse_axis(config.spacing_mm, layout.spacing, config.anisotropy),
         (covered[0], covered[1], covered[2]),
     )

@@ -21,6 +21,7 @@ from OpenVocabCTLib.inference.segmenter import Stream, Study, Thresholds
 from OpenVocabCTLib.inference.tables import classes
 from OpenVocabCTLib.inference.tables.classes import Contest, Winners
 from OpenVocabCTLib.inference.tables.patches import encode_network
+from OpenVocabCTLib.inference.tables.preprocessing import network_grid
 from OpenVocabCTLib.models.class_table import ClassTable
 from OpenVocabCTLib.output.masks import CroppedMask
 from OpenVocabCTLib.output.segmentation import Segmentation
@@ -115,9 +116,13 @@ class TableStudy(Study):
         tower, config = segmenter.network_tower(number), segmenter.table_config.networks[number].preprocessing
         key = (self.volume.content_hash(), segmenter.fingerprint, number, config, tower.name)
         embedding = segmenter.cache.get(key)
+        if embedding is None and segmenter.folder is not None:
+            embedding = segmenter.folder.get(key, network_grid(self.volume, config))
         if embedding is None:
             embedding = encode_network(self.volume, tower, config, progress)
-            segmenter.cache.put(key, embedding)
+            if segmenter.folder is not None:
+                segmenter.folder.put(key, embedding)
+        segmenter.cache.put(key, embedding)
         return embedding
 
     def stream(self, prompts: PromptSet | Iterable[str], threshold: Thresholds = None) -> Stream:

@@ -14,7 +14,7 @@ from typing import Any
 
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.inference.segmenter import BANK_FILE
-from OpenVocabCTLib.inference.tables.open_words import calibrated
+from OpenVocabCTLib.inference.tables.open_words import LeftOut, calibrated, leave_classes_out
 from OpenVocabCTLib.inference.tables.questions import class_phrases, phrases_of, with_biases
 from OpenVocabCTLib.models.checkpoints import CONFIG_FILE, WEIGHTS_FILE, sha256_file
 from OpenVocabCTLib.models.class_table import BIASES, VECTORS, ClassTable
@@ -68,10 +68,9 @@ def write_model(
     vocabulary = Vocabulary.load()
     bank = EmbeddingBank.build(_texts(configs, vocabulary), encoder or HuggingFaceTextEncoder.default())
     tables = [ClassTable(one.weights[VECTORS], one.weights[BIASES]) for one in networks]
-    words = calibrated(
-        OpenWordsConfig(),
-        [(phrases_of(c, vocabulary, bank), with_biases(t)) for c, t in zip(configs, tables, strict=True)],
-    )
+    known = [(phrases_of(c, vocabulary, bank), with_biases(t)) for c, t in zip(configs, tables, strict=True)]
+    left_out = [leave_classes_out(phrases, vectors, OpenWordsConfig().ridge) for phrases, vectors in known]
+    words = calibrated(OpenWordsConfig(), known, left_out)
     config = TableConfig(tuple(configs), open_words=words, fast=description.fast)
     with _new_folder(folder) as place:
         from safetensors.torch import save_file
@@ -82,7 +81,8 @@ def write_model(
         hashes = {name: sha256_file(place / name) for name in (*files, BANK_FILE)}
         raw = _raw(folder.name, config, networks, description) | {"sha256": hashes}
         (place / CONFIG_FILE).write_text(json.dumps(raw, indent=1), encoding="utf-8")
-        (place / "MODEL_CARD.md").write_text(_card(folder.name, config, networks, description), encoding="utf-8")
+        card = _card(folder.name, config, networks, description, left_out)
+        (place / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     return config
 
 
@@ -122,7 +122,13 @@ def _raw(name: str, config: TableConfig, networks: Sequence[SourceNetwork], desc
     }
 
 
-def _card(name: str, config: TableConfig, networks: Sequence[SourceNetwork], description: Description) -> str:
+def _card(
+    name: str,
+    config: TableConfig,
+    networks: Sequence[SourceNetwork],
+    description: Description,
+    left_out: Sequence[Sequence[LeftOut]],
+) -> str:
     lines = [f"# {name}", "", f"Converted from: {description.source}.  Licence of the weights: {description.licence}."]
     lines += ["", "Research use; not a medical device.  Nobody measured this conversion on your data.", ""]
     for network, source in zip(config.networks, networks, strict=True):
@@ -135,6 +141,8 @@ def _card(name: str, config: TableConfig, networks: Sequence[SourceNetwork], des
         else "As in the source framework: its crop, normalisation, cubic resampling, tiles, weights and flips."
     )
     lines += ["", "## Words that are not in the table", "", _words(config.open_words)]
+    for network, found in zip(config.networks, left_out, strict=True):
+        lines += _each_left_out(network, found)
     own = unmapped(config)
     if own:
         lines += ["", "## Classes without a place in the vocabulary", "", ", ".join(own)]
@@ -162,6 +170,16 @@ def _words(config: OpenWordsConfig) -> str:
         f"network: {cosines}; {verdict}. Other words for a known structure are read from a text similarity of "
         f"{config.same_as:.2f} on."
     )
+
+
+def _each_left_out(network: NetworkConfig, found: Sequence[LeftOut]) -> list[str]:
+    """Table of what a map from text that does not know a class makes of its name, the best first."""
+    if not found:
+        return []
+    lines = ["", f"| class of {network.name} left out | similarity of the nearest other phrase | cosine |", "|-|-|-|"]
+    for one in sorted(found, key=lambda one: -one.cosine):
+        lines.append(f"| {network.classes[one.index]} | {one.similarity:.2f} | {one.cosine:.2f} |")
+    return lines
 
 
 @contextmanager

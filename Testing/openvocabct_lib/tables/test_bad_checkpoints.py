@@ -96,6 +96,7 @@ def other_network(results: Path) -> None:
     [
         (cut_off, 3, "checkpoint_final.pth is damaged or cut off"),
         (garbage, 3, "checkpoint_final.pth is damaged or cut off"),
+        (a_bit_flipped, 3, "checkpoint_final.pth is damaged or cut off"),
         (no_plan, 2, "has no plans.json"),
         (broken_plan, 3, "plans.json is damaged"),
         (a_tensor, 3, "holds no checkpoint"),
@@ -111,6 +112,18 @@ def test_one_line(
     got, error = convert("nnunet", results, "-o", results.with_name("model"), capsys=capsys)
     assert got == code and words in error
     assert not results.with_name("model").exists()
+
+
+@pytest.mark.parametrize("broken", ["a.model", "a.model.pkl"])
+@pytest.mark.parametrize("kept", [0.0, 0.6])
+def test_one_line_for_a_stunet_that_is_cut_off(
+    tmp_path: Path, broken: str, kept: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_stunet(tmp_path / "a.model", {"a": torch.zeros(1000)})
+    content = (tmp_path / broken).read_bytes()
+    (tmp_path / broken).write_bytes(content[: int(kept * len(content))])
+    code, error = convert("stunet", tmp_path / "a.model", "-o", tmp_path / "model", capsys=capsys)
+    assert code == 3 and f"{broken} is damaged or cut off" in error and not (tmp_path / "model").exists()
 
 
 def test_malice_is_refused_and_not_run(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,3 +63,24 @@ def test_masks_and_probabilities(example: tuple[VoxelEmbedding, ClassTable]) -> 
         probability = expected.softmax(0)[index]
         assert np.allclose(classes.native_probability(embedding, contest), probability.numpy(), atol=1e-4)
         assert torch.equal(classes.working_margin(embedding, contest) > 0, probability > 0.5)
+
+
+def test_scores_of_all_classes_are_never_there_at_once(
+    example: tuple[VoxelEmbedding, ClassTable], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedding, table = example
+    sizes, scores = [], classes.scores
+
+    def seen(values: torch.Tensor, of: ClassTable) -> torch.Tensor:
+        sizes.append(values.shape[1] * len(of))
+        return scores(values, of)
+
+    monkeypatch.setattr(classes, "scores", seen)
+    classes.winners(embedding, table)
+    classes.working_margin(embedding, Contest(1, table))
+    classes.native_probability(embedding, Contest(1, table))
+    # One piece, or the slices on both sides of a native one.
+    most = 5 * SHAPE[1] * SHAPE[2] * CLASSES
+    everything = int(np.prod(SHAPE)) * CLASSES
+    in_pieces = everything > classes._CHUNK_NUMBERS
+    assert max(sizes) <= most < everything if in_pieces else max(sizes) == everything

@@ -121,6 +121,8 @@ def test_download_converts_and_lists(
     code, out, _ = run("list", "--json", capsys=capsys)
     assert {"public", "openvocabct-small"} <= {one["name"] for one in json.loads(out)["models"]}
     assert json.loads(out)["public"] == []
+    _, out, _ = run("list", capsys=capsys)
+    assert all(f"{title}*" in out for title in ("size", "memory", "CPU time")) and "* estimates: " in out
     assert run("download", "public", capsys=capsys)[0] == 2
     assert run("verify", "public", capsys=capsys)[0] == 0
 
@@ -175,3 +177,5 @@ def test_the_registry_says_what_matters() -> None:
     for one in entries:
         assert one.licence and one.page.startswith("https://") and one.memory_gb > 0 and one.cpu_minutes > 0
         assert all(file.url.startswith("https://") for file in one.files)
+        # Nobody measured these numbers, and whoever reads them is told so.
+        assert {"megabytes", "memory_gb", "cpu_minutes"} == set(one.record()["estimates"])

@@ -27,6 +27,10 @@ def learnable(known: Phrases) -> np.ndarray:
     return (names @ rng.normal(size=(TEXT, VECTOR))).astype(np.float32)
 
 
+def measured(config: OpenWordsConfig, known: Phrases, vectors: np.ndarray) -> OpenWordsConfig:
+    return calibrated(config, [(known, vectors)], [leave_classes_out(known, vectors, config.ridge)])
+
+
 def test_known_phrases_are_mapped_to_their_class() -> None:
     known = phrases()
     vectors = learnable(known)
@@ -37,10 +41,10 @@ def test_known_phrases_are_mapped_to_their_class() -> None:
 
 def test_leaving_out_tells_a_map_from_none() -> None:
     known = phrases()
-    good = calibrated(OpenWordsConfig(ridge=0.01), [(known, learnable(known))])
+    good = measured(OpenWordsConfig(ridge=0.01), known, learnable(known))
     assert good.left_out[0] > 0.7 and good.near <= 1.0 and good.same_as <= 1.0
     random = np.random.default_rng(5).normal(size=(CLASSES + 1, VECTOR)).astype(np.float32)
-    bad = calibrated(OpenWordsConfig(), [(known, random)])
+    bad = measured(OpenWordsConfig(), known, random)
     assert bad.left_out[0] < 0.5 and bad.near > 1.0
 
 
@@ -56,7 +60,7 @@ def test_a_class_that_is_left_out_is_not_seen() -> None:
 def test_few_classes_prove_nothing() -> None:
     known = phrases()
     two = Phrases(known.embeddings[:4], known.classes[:4], known.sides[:4])
-    found = calibrated(OpenWordsConfig(), [(two, learnable(known))])
+    found = measured(OpenWordsConfig(), two, learnable(known))
     assert found.near > 1.0 and found.left_out == (0.0,)
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from OpenVocabCTLib import CTVolume, Segmenter
 from OpenVocabCTLib.geometry import Geometry
+from OpenVocabCTLib.inference.tables.patches import patch_weight
 from OpenVocabCTLib.models.converting.nnunet import read_results
 from OpenVocabCTLib.models.converting.writing import Description, write_model
 from Testing.openvocabct_lib.tables.results_folders import INTENSITIES, LABELS, PATCH, SPACING, write_results
@@ -133,3 +134,13 @@ def test_label_maps_are_those_of_nnunet(
             mask = segment.mask if segment.found else np.zeros_like(there)
             wrong = np.count_nonzero(mask != there)
             assert wrong <= max(4, 0.01 * np.count_nonzero(there)), name  # random networks have many near ties
+
+
+def test_weights_are_rounded_as_those_of_nnunet() -> None:
+    point = np.zeros((16, 24, 32))
+    point[8, 12, 16] = 1.0
+    exact = ndimage.gaussian_filter(point, (2.0, 3.0, 4.0), mode="constant")
+    rounded = (10.0 * exact / exact.max()).astype(np.float16).astype(np.float32)
+    weight = 10.0 * patch_weight((16, 24, 32)).numpy()
+    smallest = np.finfo(np.float16).smallest_subnormal
+    assert rounded.min() == 0.0 and np.allclose(weight, np.maximum(rounded, smallest), rtol=1e-6, atol=0.0)

@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from OpenVocabCTLib import Segmenter
+from OpenVocabCTLib import CTVolume, Segmenter
 from OpenVocabCTLib.cli import main
 from OpenVocabCTLib.commands.services import LoadedModel
 from OpenVocabCTLib.errors import Cancelled
+from OpenVocabCTLib.inference.embedding_folder import SUFFIX, EmbeddingFolder
 from OpenVocabCTLib.inference.tables.segmenter import TableSegmenter
 from OpenVocabCTLib.inference.towers import TileFeatures
 from OpenVocabCTLib.models.checkpoints import describe
 from OpenVocabCTLib.models.converting.nnunet import read_results
 from OpenVocabCTLib.models.converting.writing import Description, write_model
+from OpenVocabCTLib.output.segmentation import Segmentation
 from OpenVocabCTLib.worker.protocol import PromptRequest, VolumeHeader
 from OpenVocabCTLib.worker.session import Session
 from OpenVocabCTLib.worker.steps import run
@@ -56,12 +58,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def segmenter(folder: Path) -> Iterator[TableSegmenter]:
+    yield opened(folder)
+
+
+def opened(folder: Path) -> TableSegmenter:
     loaded = Segmenter.from_pretrained(folder, device="cpu", backend="torch")
     assert isinstance(loaded, TableSegmenter)
     loaded.questions.bank._encoder = BagOfWords()
     for number in range(2):
         loaded._towers[number] = Counting(loaded.network_tower(number))
-    yield loaded
+    return loaded
 
 
 def tiles(segmenter: TableSegmenter) -> list[int]:
@@ -86,6 +92,38 @@ def test_cancelling_keeps_what_is_finished(segmenter: TableSegmenter) -> None:
     with pytest.raises(Cancelled):
         study.prepare(None, lambda done, total: done <= total / 2)
     assert study.is_ready_for(["spleen"]) and not study.is_ready_for(["sacrum"])
+
+
+def test_embeddings_on_disk_serve_other_processes_and_damaged_ones_are_made_again(folder: Path, tmp_path: Path) -> None:
+    volume = smooth_ct((18, 20, 20), (2.5, 2.2, 2.5), TURNED)
+    first, second, third = (opened(folder) for _ in range(3))
+    for one in (first, second, third):
+        one.folder = EmbeddingFolder(tmp_path)
+    expected = first.encode(volume).segment(["spleen"])
+    assert len(list(tmp_path.glob(f"*{SUFFIX}"))) == 1  # of the network that was needed
+    # What one process kept, another finds; what is missing is run, and kept too.
+    expected = first.encode(volume).segment(["spleen", "sacrum"])
+    entries = sorted(tmp_path.glob(f"*{SUFFIX}"))
+    assert len(entries) == 2
+    study = second.encode(volume)
+    same_answers(study.segment(["spleen", "sacrum"]), expected)
+    assert tiles(second) == [0, 0] and study.seconds > 0
+    # A damaged entry costs the pass of its own network, and is there again afterwards.
+    content = bytearray(entries[0].read_bytes())
+    content[-1] ^= 0xFF
+    entries[0].write_bytes(content)
+    same_answers(third.encode(volume).segment(["spleen", "sacrum"]), expected)
+    assert sorted(count > 0 for count in tiles(third)) == [False, True]
+    assert sorted(tmp_path.glob(f"*{SUFFIX}")) == entries
+    # The same voxels on another grid are another scan.
+    moved = CTVolume.from_array(np.asarray(volume.array), replace(volume.geometry, spacing=(2.5, 2.5, 2.5)))
+    second.encode(moved).segment(["spleen"])
+    assert tiles(second)[0] > 0
+
+
+def same_answers(ours: Segmentation, theirs: Segmentation) -> None:
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.found == other.found and (not one.found or np.array_equal(one.mask, other.mask))
 
 
 def test_classes_do_not_overlap_and_a_threshold_is_a_probability(segmenter: TableSegmenter) -> None:
@@ -115,7 +153,8 @@ def test_names_of_its_own_and_other_words(segmenter: TableSegmenter) -> None:
 def test_the_folder_describes_all_networks(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     info = describe(folder)
     assert info.concepts == ("spleen", "left_kidney", "right_kidney", "sacrum") and info.licence == "Apache-2.0"
-    assert "thingamajig" in (folder / "MODEL_CARD.md").read_text()
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert "| class of organs left out |" in card and "\n| kidney_left |" in card and "thingamajig" in card
     with pytest.raises(SystemExit):
         main(["models", "show", str(folder)])
     assert "does not know: thingamajig" in capsys.readouterr().out
@@ -131,6 +170,4 @@ def test_the_worker_runs_what_later_prompts_need(segmenter: TableSegmenter) -> N
         assert first[0] > 0 and first[1] == 0
         both = run(session.segment(sent, [PromptRequest("spleen"), PromptRequest("sacrum")], revision=1))
         assert tiles(segmenter)[0] == first[0] and tiles(segmenter)[1] > 0
-    expected = segmenter.encode(volume).segment(["spleen", "sacrum"])
-    for ours, theirs in zip(both, expected, strict=True):
-        assert ours.found == theirs.found and (not ours.found or np.array_equal(ours.mask, theirs.mask))
+    same_answers(both, segmenter.encode(volume).segment(["spleen", "sacrum"]))
