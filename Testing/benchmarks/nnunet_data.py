@@ -103,22 +103,31 @@ def write_training(model: str, data: Path, folder: Path, reader: str) -> None:
 
 
 def write_inputs(model: str, data: Path, folder: Path) -> None:
-    """CTs to predict: as they are, stored in other orientations, with thick slices, oblique, of another patient."""
+    """CTs to predict: as stored, in other orientations, with thick slices, oblique, cut, of another patient."""
     folder.mkdir(parents=True, exist_ok=True)
+    for name, image in _inputs(model, data):
+        sitk.WriteImage(image, str(folder / f"{name}_0000.nii.gz"))
+
+
+def _inputs(model: str, data: Path) -> Iterator[tuple[str, sitk.Image]]:
     if model == "plain":
         whole = sitk.ReadImage(str(data / "totalsegmentator" / "example_ct" / "ct.nii.gz"))
-        stranger = sitk.ReadImage(str(data / "unlabelled" / "abdomen_Philips" / "ct.nii.gz"))
-        images = [whole, *[middle(whole, ABDOMEN_MIDDLE)] * 4, middle(stranger, ABDOMEN_MIDDLE)]
+        cut = middle(whole, ABDOMEN_MIDDLE)
+        yield "cut", cut
+        yield "cut_turned", sitk.DICOMOrient(cut, "PIR")
+        other = middle(sitk.ReadImage(str(data / "unlabelled" / "abdomen_Philips" / "ct.nii.gz")), ABDOMEN_MIDDLE)
+        images = [*[whole] * 5, other]
     else:
         patients = sorted((data / "openkbp" / "validation").iterdir())[:6]
         images = [middle(sitk.ReadImage(str(one / "ct.nii.gz")), NECK_MIDDLE) for one in patients]
-    images[1] = sitk.DICOMOrient(images[1], "PIR")
-    images[2] = sitk.DICOMOrient(images[2], "LPI")
-    images[3] = images[3][:, :, ::5]
-    images[4] = sitk.Image(images[4])
-    images[4].SetDirection(sitk.Euler3DTransform((0, 0, 0), 0.05, -0.1, 0.2).GetMatrix())
-    for name, image in zip(("stored", "turned", "flipped", "thick", "oblique", "other"), images, strict=True):
-        sitk.WriteImage(image, str(folder / f"{name}_0000.nii.gz"))
+    yield "stored", images[0]
+    yield "turned", sitk.DICOMOrient(images[1], "PIR")
+    yield "flipped", sitk.DICOMOrient(images[2], "LPI")
+    yield "thick", images[3][:, :, ::5]
+    oblique = sitk.Image(images[4])
+    oblique.SetDirection(sitk.Euler3DTransform((0, 0, 0), 0.05, -0.1, 0.2).GetMatrix())
+    yield "oblique", oblique
+    yield "other", images[5]
 
 
 def middle(image: sitk.Image, size: Sequence[int]) -> sitk.Image:
