@@ -42,7 +42,7 @@ class AnnotatedReport:
 
 @dataclass(frozen=True)
 class Quality:
-    """Figures of one backend.
+    """Figures of one backend; where the rules had to take over, it found nothing.
 
     Attributes:
         statements: annotated ones.
@@ -84,25 +84,29 @@ def annotated_reports(path: Path = ANNOTATED_FILE) -> list[AnnotatedReport]:
     return reports
 
 
-def measure(backend: Backend, reports: Sequence[AnnotatedReport], rules: Mapping[str, Decomposition]) -> Quality:
+def measure(
+    backend: Backend, reports: Sequence[AnnotatedReport], rules: Mapping[str, Decomposition], jobs: int = 1
+) -> Quality:
     """Compare a backend with the annotations.
 
     Args:
         backend: takes the reports apart.
         reports: annotated ones.
         rules: sha256 of a report -> what the rules make of it, for the agreement.
+        jobs: reports at the same time.
     """
     vocabulary, grounding = Vocabulary.load(), Grounding()
-    found = decompose_all([one.report for one in reports], backend)
+    found = decompose_all([one.report for one in reports], backend, jobs=jobs)
     hits = right = sided = right_side = supported = kept = rejected = ungrounded = fallbacks = same = both = 0
     for one in reports:
         decomposition = found[report_sha256(one.report)]
-        kept += len(decomposition.items)
+        own = () if decomposition.fallback else decomposition.items
+        kept += len(own)
         rejected += decomposition.rejected
         fallbacks += bool(decomposition.fallback)
         ungrounded += sum(not grounding.holds(one.report, item) for item in decomposition.items)
         for annotation in one.annotations:
-            match = _match(one.report, annotation, decomposition.items, vocabulary)
+            match = _match(one.report, annotation, own, vocabulary)
             other = _match(one.report, annotation, rules[report_sha256(one.report)].items, vocabulary)
             if match is None:
                 continue
@@ -115,8 +119,7 @@ def measure(backend: Backend, reports: Sequence[AnnotatedReport], rules: Mapping
                 both += 1
                 same += match.polarity == other.polarity
         supported += sum(
-            any(_supports(one.report, annotation, item, vocabulary) for annotation in one.annotations)
-            for item in decomposition.items
+            any(_supports(one.report, annotation, item, vocabulary) for annotation in one.annotations) for item in own
         )
     statements = sum(len(one.annotations) for one in reports)
     return Quality(
