@@ -71,7 +71,8 @@ def _quality(options: argparse.Namespace) -> None:
     figures = {rules.name: measure(rules, reports, by_rules)}
     backend = backend_of(options)
     if backend.name != rules.name:
-        figures[backend.name] = measure(backend, reports, by_rules, options.jobs)
+        cache = DecompositionCache(options.cache) if options.cache else None
+        figures[backend.name] = measure(backend, reports, by_rules, cache, jobs=options.jobs)
     print(table(figures), end="")
     if options.output:
         with replacing(options.output) as temporary:

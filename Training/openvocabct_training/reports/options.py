@@ -31,7 +31,10 @@ def add_arguments(step: argparse.ArgumentParser) -> None:
     )
     step.add_argument("--device", default="cpu", help="of a transformers model (%(default)s)")
     step.add_argument(
-        "--cache", type=Path, default=None, help=f"file of answers; {CACHE} beside the output if not given"
+        "--cache",
+        type=Path,
+        default=None,
+        help=f"file of answers; {CACHE} beside the output if not given, none with --quality",
     )
     step.add_argument(
         "--quality", action="store_true", help="measure the backend against the rules on the annotated reports instead"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openvocabct_training.reports.backends import Backend
+from openvocabct_training.reports.cache import DecompositionCache
 from openvocabct_training.reports.decompose import decompose_all
 from openvocabct_training.reports.grounding import Grounding
 from openvocabct_training.reports.items import Decomposition, Item, Polarity, report_sha256
@@ -85,7 +86,12 @@ def annotated_reports(path: Path = ANNOTATED_FILE) -> list[AnnotatedReport]:
 
 
 def measure(
-    backend: Backend, reports: Sequence[AnnotatedReport], rules: Mapping[str, Decomposition], jobs: int = 1
+    backend: Backend,
+    reports: Sequence[AnnotatedReport],
+    rules: Mapping[str, Decomposition],
+    cache: DecompositionCache | None = None,
+    *,
+    jobs: int = 1,
 ) -> Quality:
     """Compare a backend with the annotations.
 
@@ -93,10 +99,11 @@ def measure(
         backend: takes the reports apart.
         reports: annotated ones.
         rules: sha256 of a report -> what the rules make of it, for the agreement.
+        cache: of the backend's answers.
         jobs: reports at the same time.
     """
     vocabulary, grounding = Vocabulary.load(), Grounding()
-    found = decompose_all([one.report for one in reports], backend, jobs=jobs)
+    found = decompose_all([one.report for one in reports], backend, cache, jobs=jobs)
     hits = right = sided = right_side = supported = kept = rejected = ungrounded = fallbacks = same = both = 0
     for one in reports:
         decomposition = found[report_sha256(one.report)]
