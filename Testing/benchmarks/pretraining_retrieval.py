@@ -1,4 +1,4 @@
-"""Retrieval of pretraining runs: their last validation, and the range of the last ones, which shows how noisy it is.
+"""Retrieval of pretraining runs: their last validation; mean and range of the last ones, which show how noisy it is.
 
 python -m Testing.benchmarks.pretraining_retrieval report=runs/A multi=runs/B
 """
@@ -31,16 +31,20 @@ def read(run: Path) -> list[Figures]:
 
 
 def cell(validations: Sequence[Figures], key: str) -> str:
-    """Last value, and the range."""
+    """Last value, mean and range."""
     values = [value for one in validations if (value := one.get(key)) is not None]
-    return f"{values[-1]:.3f} ({min(values):.3f} to {max(values):.3f})" if values else "-"
+    if not values:
+        return "-"
+    return f"{values[-1]:.3f}; {sum(values) / len(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="NAME=FOLDER")
-    parser.add_argument("--last", type=int, default=10, metavar="N", help="validations of the range (%(default)s)")
+    parser.add_argument(
+        "--last", type=int, default=10, metavar="N", help="validations of the mean and the range (%(default)s)"
+    )
     options = parser.parse_args(arguments)
     runs = {name: read(Path(place)) for name, _, place in (run.partition("=") for run in options.runs)}
     print("| | chance | " + " | ".join(f"{name}, step {int(runs[name][-1]['step'] or 0)}" for name in runs) + " |")
