@@ -144,6 +144,7 @@ def test_the_rules_answers_are_not_counted_as_those_of_a_model_that_failed() -> 
     assert figures.fallbacks == len(reports)
     assert figures.coverage == 0.0
     assert figures.ungrounded_kept == 0
+    assert table({"failing": figures}).endswith("| failing | 106 | 0.000 | - | - | 0.000 | 0.000 | 0 | 30 | - |\n")
 
 
 @pytest.mark.parametrize(("name", "report"), list(adversarial()), ids=lambda value: str(value)[:20])

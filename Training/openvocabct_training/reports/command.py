@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,8 +77,13 @@ def _quality(options: argparse.Namespace) -> None:
     print(table(figures), end="")
     if options.output:
         with replacing(options.output) as temporary:
-            rows = {name: dataclasses.asdict(one) for name, one in figures.items()}
+            rows = {name: _without_nan(dataclasses.asdict(one)) for name, one in figures.items()}
             temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def _without_nan(row: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN."""
+    return {name: None if math.isnan(value) else value for name, value in row.items()}
 
 
 @contextmanager

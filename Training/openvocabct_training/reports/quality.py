@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ class AnnotatedReport:
 
 @dataclass(frozen=True)
 class Quality:
-    """Figures of one backend; where the rules had to take over, it found nothing.
+    """Figures of one backend; where the rules had to take over, it found nothing.  Shares of nothing are NaN.
 
     Attributes:
         statements: annotated ones.
@@ -151,10 +152,14 @@ def table(figures: Mapping[str, Quality]) -> str:
     ]
     for name, one in figures.items():
         shares = (one.coverage, one.polarity, one.side, one.unsupported, one.hallucinated)
-        cells = [name, str(one.statements), *(f"{share:.3f}" for share in shares)]
-        cells += [str(one.ungrounded_kept), str(one.fallbacks), f"{one.agreement:.3f}"]
+        cells = [name, str(one.statements), *(_cell(share) for share in shares)]
+        cells += [str(one.ungrounded_kept), str(one.fallbacks), _cell(one.agreement)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _cell(share: float) -> str:
+    return "-" if math.isnan(share) else f"{share:.3f}"
 
 
 def _match(report: str, annotation: Annotation, items: Sequence[Item], vocabulary: Vocabulary) -> Item | None:
