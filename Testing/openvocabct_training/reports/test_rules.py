@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from openvocabct_training.reports.backends import BackendError
 from openvocabct_training.reports.decompose import decompose_all
 from openvocabct_training.reports.grounding import Grounding
 from openvocabct_training.reports.items import Decomposition, Item, read_items, report_sha256
@@ -129,6 +130,21 @@ def test_the_quality_report_sees_a_bad_backend() -> None:
     assert figures.ungrounded_kept == len(reports)
     assert figures.hallucinated > 0.1
     assert figures.unsupported > 0.1
+
+
+def test_the_rules_answers_are_not_counted_as_those_of_a_model_that_failed() -> None:
+    class Failing:
+        name = identity = "failing"
+
+        def decompose(self, report: str) -> Decomposition:
+            raise BackendError("no answer")
+
+    reports = annotated_reports()
+    figures = measure(Failing(), reports, decompose_all([one.report for one in reports], RULES))
+    assert figures.fallbacks == len(reports)
+    assert figures.coverage == 0.0
+    assert figures.ungrounded_kept == 0
+    assert table({"failing": figures}).endswith("| failing | 106 | 0.000 | - | - | 0.000 | 0.000 | 0 | 30 | - |\n")
 
 
 @pytest.mark.parametrize(("name", "report"), list(adversarial()), ids=lambda value: str(value)[:20])

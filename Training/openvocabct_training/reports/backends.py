@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,12 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 _TRIES = 4
 _WAIT_SECONDS = 1.0
 _LONGEST_WAIT = 60.0
-_MAX_TOKENS = 4096
+MAX_TOKENS = 4096
+_SHOWN = 120
+
+Messages = list[dict[str, str]]
+# Chat messages and the JSON schema of the answer -> the text of the answer; raises BackendError.
+Ask = Callable[[Messages, Mapping[str, Any]], str]
 
 
 class Backend(Protocol):
@@ -52,13 +58,11 @@ class ModelBackend:
 
     Args:
         name: of the model.
-        ask: chat messages -> the text of the answer; raises BackendError.
+        ask: the model.
         grounding: checks every statement.
     """
 
-    def __init__(
-        self, name: str, ask: Callable[[list[dict[str, str]]], str], grounding: Grounding | None = None
-    ) -> None:
+    def __init__(self, name: str, ask: Ask, grounding: Grounding | None = None) -> None:
         self.name, self.identity, self._ask = name, name, ask
         self._grounding = grounding or Grounding()
 
@@ -72,7 +76,7 @@ class ModelBackend:
         rejected = 0
         for part in prompting.parts_of(report):
             try:
-                answer = prompting.read_answer(self._ask(prompting.messages(part)))
+                answer = prompting.read_answer(self._ask(prompting.messages(part), prompting.schema(part)))
             except prompting.BadAnswerError as error:
                 raise BackendError(str(error)) from error
             for raw in answer:
@@ -116,17 +120,24 @@ class OpenAIServer:
         model: as the server calls it.
         rate: requests a minute, 0: no limit.
         timeout_s: for one answer.
+        max_tokens: longest answer; a longer one is cut off, and is no answer.
         key_variable: environment variable that holds the key, if the server wants one.
     """
 
     def __init__(
-        self, url: str, model: str, rate: float = 0.0, timeout_s: float = 300.0, key_variable: str = KEY_VARIABLE
+        self,
+        url: str,
+        model: str,
+        rate: float = 0.0,
+        timeout_s: float = 300.0,
+        max_tokens: int = MAX_TOKENS,
+        key_variable: str = KEY_VARIABLE,
     ) -> None:
         import httpx
 
         key = os.environ.get(key_variable)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self.url, self.model = url.rstrip("/"), model
+        self.url, self.model, self.max_tokens = url.rstrip("/"), model, max_tokens
         self._limit = RateLimit(rate)
         try:
             self._client = httpx.Client(headers=headers, timeout=timeout_s)
@@ -149,7 +160,7 @@ class OpenAIServer:
                 f"no server answers at {self.url} ({type(error).__name__})", "start it, or check --url"
             ) from error
 
-    def ask(self, messages: list[dict[str, str]]) -> str:
+    def ask(self, messages: Messages, schema: Mapping[str, Any]) -> str:
         """Return the answer to chat messages.
 
         Raises:
@@ -159,19 +170,22 @@ class OpenAIServer:
             "model": self.model,
             "messages": messages,
             "temperature": 0.0,
-            "max_tokens": _MAX_TOKENS,
+            "max_tokens": self.max_tokens,
             "response_format": {
                 "type": "json_schema",
-                "json_schema": {"name": "decomposition", "strict": True, "schema": prompting.schema()},
+                "json_schema": {"name": "decomposition", "strict": True, "schema": schema},
             },
         }
         answer = self._post(body)
         try:
-            content = answer["choices"][0]["message"]["content"]
+            choice = answer["choices"][0]
+            content = choice["message"]["content"]
         except (KeyError, IndexError, TypeError) as error:
             raise BackendError("the server's answer has another form") from error
         if not isinstance(content, str):
             raise BackendError("the server's answer has no text")
+        if choice.get("finish_reason") == "length":
+            raise BackendError("the answer was cut off at the largest number of tokens")
         return content
 
     def _post(self, body: dict[str, Any]) -> Any:
@@ -192,12 +206,21 @@ class OpenAIServer:
                     return reply.json()
                 except ValueError as error:
                     raise BackendError("the server's answer is no JSON") from error
-            problem = f"status {reply.status_code}"
+            problem = f"status {reply.status_code}{_said(reply.text)}"
             if reply.status_code != 429 and reply.status_code < 500:
                 break
             asked = reply.headers.get("Retry-After", "")
             wait = float(asked) if asked.isdigit() else wait
         raise BackendError(f"the server does not answer ({problem})")
+
+
+def _said(text: str) -> str:
+    """What a server says of its refusal, on one line, if it says it in OpenAI's form."""
+    try:
+        message = json.loads(text)["error"]["message"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    return f", {' '.join(str(message).split())[:_SHOWN]}"
 
 
 class LocalModel:
@@ -214,7 +237,7 @@ class LocalModel:
         InputError: the folder holds no such model.
     """
 
-    def __init__(self, folder: Path, device: str = "cpu", max_tokens: int = _MAX_TOKENS) -> None:
+    def __init__(self, folder: Path, device: str = "cpu", max_tokens: int = MAX_TOKENS) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         try:
@@ -226,8 +249,8 @@ class LocalModel:
         self._max_tokens = max_tokens
         self._lock = threading.Lock()
 
-    def ask(self, messages: list[dict[str, str]]) -> str:
-        """Return the answer to chat messages."""
+    def ask(self, messages: Messages, schema: Mapping[str, Any]) -> str:
+        """Return the answer to chat messages; the schema constrains nothing here."""
         import torch
 
         tokenizer = self._tokenizer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,16 +34,19 @@ def backend_of(options: argparse.Namespace) -> Backend:
     if not options.model:
         raise InputError(f"--backend {options.backend} needs a model", "give --model")
     if options.backend == "openai":
-        server = OpenAIServer(options.url, options.model, options.rate)
+        server = OpenAIServer(options.url, options.model, options.rate, max_tokens=options.max_tokens)
         server.check()
         return ModelBackend(options.model, server.ask)
-    return ModelBackend(Path(options.model).name, LocalModel(Path(options.model), options.device).ask)
+    local = LocalModel(Path(options.model), options.device, options.max_tokens)
+    return ModelBackend(Path(options.model).name, local.ask)
 
 
 def decompose(options: argparse.Namespace) -> None:
     """Reports to statements, or the quality report."""
     if options.jobs < 1:
         raise InputError(f"--jobs is {options.jobs}", "give 1 or more")
+    if options.max_tokens < 1:
+        raise InputError(f"--max-tokens is {options.max_tokens}", "give 1 or more")
     if options.quality:
         _quality(options)
         return
@@ -68,12 +72,18 @@ def _quality(options: argparse.Namespace) -> None:
     figures = {rules.name: measure(rules, reports, by_rules)}
     backend = backend_of(options)
     if backend.name != rules.name:
-        figures[backend.name] = measure(backend, reports, by_rules)
+        cache = DecompositionCache(options.cache) if options.cache else None
+        figures[backend.name] = measure(backend, reports, by_rules, cache, jobs=options.jobs)
     print(table(figures), end="")
     if options.output:
         with replacing(options.output) as temporary:
-            rows = {name: dataclasses.asdict(one) for name, one in figures.items()}
+            rows = {name: _without_nan(dataclasses.asdict(one)) for name, one in figures.items()}
             temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def _without_nan(row: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN."""
+    return {name: None if math.isnan(value) else value for name, value in row.items()}
 
 
 @contextmanager

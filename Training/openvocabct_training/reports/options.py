@@ -26,9 +26,15 @@ def add_arguments(step: argparse.ArgumentParser) -> None:
     step.add_argument("--model", default="", help="as the server calls it; or the folder of a transformers model")
     step.add_argument("--jobs", type=int, default=1, metavar="N", help="reports at the same time (%(default)s)")
     step.add_argument("--rate", type=float, default=0.0, metavar="N", help="requests a minute at most; 0: no limit")
+    step.add_argument(
+        "--max-tokens", type=int, default=4096, metavar="N", help="longest answer of a model, per part (%(default)s)"
+    )
     step.add_argument("--device", default="cpu", help="of a transformers model (%(default)s)")
     step.add_argument(
-        "--cache", type=Path, default=None, help=f"file of answers; {CACHE} beside the output if not given"
+        "--cache",
+        type=Path,
+        default=None,
+        help=f"file of answers; {CACHE} beside the output if not given, none with --quality",
     )
     step.add_argument(
         "--quality", action="store_true", help="measure the backend against the rules on the annotated reports instead"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from openvocabct_training.reports.backends import Backend
+from openvocabct_training.reports.cache import DecompositionCache
 from openvocabct_training.reports.decompose import decompose_all
 from openvocabct_training.reports.grounding import Grounding
 from openvocabct_training.reports.items import Decomposition, Item, Polarity, report_sha256
@@ -42,7 +44,7 @@ class AnnotatedReport:
 
 @dataclass(frozen=True)
 class Quality:
-    """Figures of one backend.
+    """Figures of one backend; where the rules had to take over, it found nothing.  Shares of nothing are NaN.
 
     Attributes:
         statements: annotated ones.
@@ -84,25 +86,35 @@ def annotated_reports(path: Path = ANNOTATED_FILE) -> list[AnnotatedReport]:
     return reports
 
 
-def measure(backend: Backend, reports: Sequence[AnnotatedReport], rules: Mapping[str, Decomposition]) -> Quality:
+def measure(
+    backend: Backend,
+    reports: Sequence[AnnotatedReport],
+    rules: Mapping[str, Decomposition],
+    cache: DecompositionCache | None = None,
+    *,
+    jobs: int = 1,
+) -> Quality:
     """Compare a backend with the annotations.
 
     Args:
         backend: takes the reports apart.
         reports: annotated ones.
         rules: sha256 of a report -> what the rules make of it, for the agreement.
+        cache: of the backend's answers.
+        jobs: reports at the same time.
     """
     vocabulary, grounding = Vocabulary.load(), Grounding()
-    found = decompose_all([one.report for one in reports], backend)
+    found = decompose_all([one.report for one in reports], backend, cache, jobs=jobs)
     hits = right = sided = right_side = supported = kept = rejected = ungrounded = fallbacks = same = both = 0
     for one in reports:
         decomposition = found[report_sha256(one.report)]
-        kept += len(decomposition.items)
+        own = () if decomposition.fallback else decomposition.items
+        kept += len(own)
         rejected += decomposition.rejected
         fallbacks += bool(decomposition.fallback)
         ungrounded += sum(not grounding.holds(one.report, item) for item in decomposition.items)
         for annotation in one.annotations:
-            match = _match(one.report, annotation, decomposition.items, vocabulary)
+            match = _match(one.report, annotation, own, vocabulary)
             other = _match(one.report, annotation, rules[report_sha256(one.report)].items, vocabulary)
             if match is None:
                 continue
@@ -115,8 +127,7 @@ def measure(backend: Backend, reports: Sequence[AnnotatedReport], rules: Mapping
                 both += 1
                 same += match.polarity == other.polarity
         supported += sum(
-            any(_supports(one.report, annotation, item, vocabulary) for annotation in one.annotations)
-            for item in decomposition.items
+            any(_supports(one.report, annotation, item, vocabulary) for annotation in one.annotations) for item in own
         )
     statements = sum(len(one.annotations) for one in reports)
     return Quality(
@@ -141,10 +152,14 @@ def table(figures: Mapping[str, Quality]) -> str:
     ]
     for name, one in figures.items():
         shares = (one.coverage, one.polarity, one.side, one.unsupported, one.hallucinated)
-        cells = [name, str(one.statements), *(f"{share:.3f}" for share in shares)]
-        cells += [str(one.ungrounded_kept), str(one.fallbacks), f"{one.agreement:.3f}"]
+        cells = [name, str(one.statements), *(_cell(share) for share in shares)]
+        cells += [str(one.ungrounded_kept), str(one.fallbacks), _cell(one.agreement)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _cell(share: float) -> str:
+    return "-" if math.isnan(share) else f"{share:.3f}"
 
 
 def _match(report: str, annotation: Annotation, items: Sequence[Item], vocabulary: Vocabulary) -> Item | None:
