@@ -59,9 +59,14 @@ def test_import_is_cheap_and_light(module: str) -> None:
         "print(time.process_time() - began)\n"
         f"print(sorted(set({HEAVY}) & set(sys.modules)))"
     )
-    seconds, loaded = zip(*(python(code).splitlines() for _ in range(3)), strict=True)
-    assert set(loaded) == {"[]"}
-    assert min(float(second) for second in seconds) <= 0.3
+    fastest = float("inf")
+    for _ in range(8):  # other programs on the same core can slow down one run, not every one
+        seconds, loaded = python(code).splitlines()
+        assert loaded == "[]"
+        fastest = min(fastest, float(seconds))
+        if fastest <= 0.3:
+            break
+    assert fastest <= 0.3
 
 
 def test_public_names_are_imported_when_asked_for() -> None:
