@@ -58,6 +58,7 @@ def targets(results: dict[str, Any]) -> list[Target]:
     prompts, windows = results["prompts"]["results"], results["sliding_window"]["results"]
     second = max(row["second_to_first_median"] for row in prompts)
     hundred = max(row["hundred_to_one"] for row in prompts)
+    different = max(1 + (row["different_s"] - row["prompts_s"]["1"]) / row["first_answer_s"] for row in prompts)
     faster = min(row["usual_tile"]["faster"] for row in windows)
     names = ("same_tile", "plain", "half")
     monai, plain, half = (min(row[name]["mean_dice"] for row in windows) for name in names)
@@ -83,7 +84,20 @@ def targets(results: dict[str, Any]) -> list[Target]:
             second <= 0.02,
             _SECOND,
         ),
-        Target("100 prompts against 1, first answer", "≤ 1.3x", f"{hundred:.2f}x", hundred <= 1.3, _HUNDRED),
+        Target(
+            "100 prompts against 1, first answer; those that the model answers, repeated",
+            "≤ 1.3x",
+            f"{hundred:.2f}x",
+            hundred <= 1.3,
+            _HUNDRED,
+        ),
+        Target(
+            "100 different prompts, all looked for and shown, against 1, first answer",
+            "≤ 1.3x",
+            f"{different:.2f}x",
+            different <= 1.3,
+            _HUNDRED,
+        ),
         Target(
             "image pass against MONAI's sliding window, fp32 eager, usual tile",
             "≥ 6x",

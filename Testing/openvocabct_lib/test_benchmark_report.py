@@ -62,7 +62,7 @@ def results(**changes: Any) -> dict[str, Any]:
 
 
 def test_every_number_to_reach_is_judged() -> None:
-    assert [one.reached for one in targets(results())] == [True] * 11
+    assert [one.reached for one in targets(results())] == [True] * 12
     slow = results(worker={"first_answer_s": 10.5, "further_s": {"bones": 0.31}}, import_s=0.4)
     assert [one.what for one in targets(slow) if not one.reached] == [
         "worker start to first answer, sample CT",
