@@ -113,7 +113,7 @@ class TorchTower:
 
 
 class OpenVinoTower:
-    """The same network, compiled for this CPU; three times as fast as torch (Testing/benchmarks/image_pass.py).
+    """The same network, compiled for this CPU; about twice as fast as torch (Testing/benchmarks/RESULTS.md).
 
     Args:
         model: fp32 network in evaluation mode on the CPU.
