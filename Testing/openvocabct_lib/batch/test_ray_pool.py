@@ -57,7 +57,8 @@ def test_a_killed_worker_loses_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     assert max(record.attempts for record in records if record.done) >= 2
     assert by_name[POISON].attempts == ATTEMPTS
     assert "lost its worker" in by_name[POISON].error
-    assert (by_name["bad.nii.gz"].exit_code, by_name["bad.nii.gz"].attempts) == (2, 1)
+    # A second attempt means that its first worker was lost; were its own failure tried again, there would be three.
+    assert by_name["bad.nii.gz"].exit_code == 2 and by_name["bad.nii.gz"].attempts < ATTEMPTS
 
 
 def test_an_address_where_nobody_answers(tmp_path: Path) -> None:
