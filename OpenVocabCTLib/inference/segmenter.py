@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
 import torch
 
 from OpenVocabCTLib.inference.asking import Thresholds
 from OpenVocabCTLib.inference.devices import Compute, Precision, choose_compute
-from OpenVocabCTLib.inference.embedding import EmbeddingCache
+from OpenVocabCTLib.inference.embedding import EmbeddingCache, VoxelEmbedding
 from OpenVocabCTLib.inference.embedding_folder import EmbeddingFolder
-from OpenVocabCTLib.inference.grid import working_grid
+from OpenVocabCTLib.inference.grid import WorkingGrid, working_grid
 from OpenVocabCTLib.inference.image_pass import Progress, encode_volume
 from OpenVocabCTLib.inference.loading import BANK_FILE, load_network
 from OpenVocabCTLib.inference.preparing import Preparation
@@ -120,16 +120,32 @@ class Segmenter:
             Cancelled: ``progress`` returned False.
             ResourceError: out of memory.
         """
-        key = (volume.content_hash(), self.fingerprint, self.config.preprocessing, self.tower.name)
+        embedding = self.kept(
+            (volume.content_hash(), self.fingerprint, self.config.preprocessing, self.tower.name),
+            lambda: working_grid(volume.geometry, self.config.preprocessing.voxel_mm),
+            lambda: encode_volume(volume, self.tower, self.config.preprocessing, progress),
+        )
+        return Study(self, volume, embedding)
+
+    def kept(
+        self, key: Hashable, grid: Callable[[], WorkingGrid], encode: Callable[[], VoxelEmbedding]
+    ) -> VoxelEmbedding:
+        """Take an embedding from memory or from the folder, or make it and keep it in both.
+
+        Args:
+            key: identifies scan, weights, options and what runs the network.
+            grid: makes the working grid of the scan, which the folder does not hold.
+            encode: makes the embedding.
+        """
         embedding = self.cache.get(key)
         if embedding is None and self.folder is not None:
-            embedding = self.folder.get(key, working_grid(volume.geometry, self.config.preprocessing.voxel_mm))
+            embedding = self.folder.get(key, grid())
         if embedding is None:
-            embedding = encode_volume(volume, self.tower, self.config.preprocessing, progress)
+            embedding = encode()
             if self.folder is not None:
                 self.folder.put(key, embedding)
         self.cache.put(key, embedding)
-        return Study(self, volume, embedding)
+        return embedding
 
     @property
     def decision(self) -> DecisionConfig:

@@ -114,16 +114,11 @@ class TableStudy(Study):
     def _encoded(self, number: int, progress: Progress | None) -> VoxelEmbedding:
         segmenter = self.segmenter
         tower, config = segmenter.network_tower(number), segmenter.table_config.networks[number].preprocessing
-        key = (self.volume.content_hash(), segmenter.fingerprint, number, config, tower.name)
-        embedding = segmenter.cache.get(key)
-        if embedding is None and segmenter.folder is not None:
-            embedding = segmenter.folder.get(key, network_grid(self.volume, config))
-        if embedding is None:
-            embedding = encode_network(self.volume, tower, config, progress)
-            if segmenter.folder is not None:
-                segmenter.folder.put(key, embedding)
-        segmenter.cache.put(key, embedding)
-        return embedding
+        return segmenter.kept(
+            (self.volume.content_hash(), segmenter.fingerprint, number, config, tower.name),
+            lambda: network_grid(self.volume, config),
+            lambda: encode_network(self.volume, tower, config, progress),
+        )
 
     def stream(self, prompts: PromptSet | Iterable[str], threshold: Thresholds = None) -> Stream:
         """See ``Study.stream``; networks that are missing are run first."""
