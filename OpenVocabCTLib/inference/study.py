@@ -230,14 +230,7 @@ class Study:
         return mask if mask.count else None
 
     def _complete(self, blank: Segment, question: Question, outcome: Outcome, mean_hu: float | None) -> Segment:
-        mask = outcome.mask
-        return replace(
-            blank,
-            found=mask is not None,
-            reason=outcome.reason,
-            presence=outcome.presence,
-            threshold=min((part.threshold for part in question.parts), default=self._decision.threshold),
-            volume_ml=0.0 if mask is None else mask.count * self.volume.geometry.voxel_volume_ml,
-            mean_hu=mean_hu,
-            cropped=mask,
-        )
+        voxel_ml = self.volume.geometry.voxel_volume_ml
+        threshold = min((part.threshold for part in question.parts), default=self._decision.threshold)
+        answered = blank.answered(outcome.mask, outcome.reason, outcome.presence, voxel_ml, mean_hu)
+        return replace(answered, threshold=threshold)

@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -82,6 +82,28 @@ class Segment:
     def __post_init__(self) -> None:
         if self.found != (self.cropped is not None and self.cropped.count > 0):
             raise ValueError(f"segment {self.id!r}: found is {self.found}, which does not agree with its mask")
+
+    def answered(
+        self, mask: CroppedMask | None, reason: str, presence: float, voxel_ml: float, mean_hu: float | None
+    ) -> Segment:
+        """Return this segment with what was found.
+
+        Args:
+            mask: on the input grid, None where the structure was not found.
+            reason: why it was not found, "" otherwise.
+            presence: probability that it is in the scan.
+            voxel_ml: volume of a voxel in ml.
+            mean_hu: mean CT value inside, None where not found.
+        """
+        return replace(
+            self,
+            found=mask is not None,
+            reason=reason,
+            presence=presence,
+            volume_ml=0.0 if mask is None else mask.count * voxel_ml,
+            mean_hu=mean_hu,
+            cropped=mask,
+        )
 
     @property
     def mask(self) -> np.ndarray:

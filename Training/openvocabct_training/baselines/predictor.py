@@ -13,7 +13,7 @@ from torch import Tensor
 
 from openvocabct_training.baselines.training import ClosedVocabularyTraining
 from openvocabct_training.baselines.visual_prompt import VisualPromptSegmentation, centre_most_voxel
-from OpenVocabCTLib.inference.answers import native_mask, settle
+from OpenVocabCTLib.inference.answers import mean_inside, native_mask, settle
 from OpenVocabCTLib.inference.devices import Compute
 from OpenVocabCTLib.inference.embedding import VoxelEmbedding
 from OpenVocabCTLib.inference.grid import AIR_HU, WorkingGrid, to_working, working_grid
@@ -63,17 +63,10 @@ class BaselineStudy:
     def _complete(self, blank: Segment) -> Segment:
         began = time.perf_counter()
         found = self._answer(blank)
-        mask = found.mask
-        return replace(
-            blank,
-            found=mask is not None,
-            reason=found.reason,
-            presence=found.presence,
-            volume_ml=0.0 if mask is None else mask.count * self.volume.geometry.voxel_volume_ml,
-            mean_hu=None if mask is None else float(self.volume.array[mask.box][mask.array].mean()),
-            seconds=time.perf_counter() - began,
-            cropped=mask,
-        )
+        mean_hu = None if found.mask is None else mean_inside(self.volume.array, found.mask)
+        voxel_ml = self.volume.geometry.voxel_volume_ml
+        answered = blank.answered(found.mask, found.reason, found.presence, voxel_ml, mean_hu)
+        return replace(answered, seconds=time.perf_counter() - began)
 
 
 class Predictor(Protocol):
