@@ -12,6 +12,7 @@ from torch import Tensor
 from openvocabct_training.data.dataset import Sample
 from openvocabct_training.data.store import CaseStore
 from openvocabct_training.finetune import TextPromptedSegmentation
+from openvocabct_training.losses import PRIOR_LOGIT
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.models.config import ArchitectureConfig, PreprocessingConfig
 from Testing.openvocabct_training.tiny_run import SAMPLES_PER_EPOCH, train
@@ -45,6 +46,11 @@ def one_sample(padding: int = 1) -> Sample:
 
 
 # One step
+
+
+def test_nothing_is_likely_before_anything_is_learned() -> None:
+    step = module()._step(one_sample(0))
+    assert float(step.logits.mean()) == pytest.approx(PRIOR_LOGIT, abs=0.7)
 
 
 def test_loss_falls_on_one_sample() -> None:

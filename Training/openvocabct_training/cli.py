@@ -120,6 +120,14 @@ def compare(options: argparse.Namespace) -> None:
     print(run(options.evaluations, options.output), end="")
 
 
+def curves(options: argparse.Namespace) -> None:
+    """Learning curves of several runs."""
+    from openvocabct_training.evaluation import curves as run
+
+    run(options.runs, options.output, options.value, options.span)
+    print(options.output)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="openvocabct-train", description="Prepare, train, export, evaluate.")
     parser.add_argument(DEBUG, action="store_true", help="show where an error comes from (works anywhere)")
@@ -191,8 +199,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands.add_parser("evaluate", help="measure a model: accuracy, open vocabulary, robustness, cost"))
     step = commands.add_parser("compare", help="several evaluations in one Markdown table")
     step.add_argument("evaluations", type=Path, nargs="+", help="JSON files of `evaluate`; the first is compared with")
-    step.add_argument("--output", type=Path, default=None, help="Markdown file to write, besides printing it")
+    step.add_argument(
+        "--output", type=Path, default=None, help="Markdown file to write, besides printing it; and a PNG of its name"
+    )
     step.set_defaults(run=compare)
+
+    step = commands.add_parser("curves", help="learning curves of several runs of `fit` in one picture")
+    step.add_argument("runs", type=Path, nargs="+", help="run folders with TensorBoard logs")
+    step.add_argument("--output", type=Path, required=True, help="PNG file to write")
+    step.add_argument("--value", default="train/dice_loss", help="what to draw (%(default)s)")
+    step.add_argument("--span", type=int, default=50, help="steps of the running mean (%(default)s)")
+    step.set_defaults(run=curves)
     return parser
 
 

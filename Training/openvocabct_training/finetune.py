@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from openvocabct_training.data.dataset import Sample
 from openvocabct_training.initial_weights import start_from
-from openvocabct_training.losses import presence_loss, segmentation_loss
+from openvocabct_training.losses import PRIOR_LOGIT, presence_loss, segmentation_loss
 from openvocabct_training.patch_training import PatchTraining, StepResult
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.models.config import ArchitectureConfig, PreprocessingConfig
@@ -72,6 +72,7 @@ class TextPromptedSegmentation(PatchTraining):
                 f"deep_supervision has {len(deep_supervision)} weights", f"give at most {len(channels) - 2}"
             )
         self.model = OpenVocabCT(architecture, preprocessing)
+        nn.init.constant_(self.model.query_head.voxel.bias[-1:], PRIOR_LOGIT)
         if not architecture.concepts:
             # A distributed run waits for the gradient of every parameter, of an empty one too.
             self.model.concept_queries.requires_grad_(False)

@@ -5,6 +5,7 @@ Only prompts that a case annotates are ever asked, so nothing here needs to know
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,11 @@ from torch.nn import functional as F
 
 # A structure of a hundredth of the patch, say 2,600 of 64^3 voxels, has half its cross-entropy per own voxel.
 _BACKGROUND_SHARE = 0.01
+
+# Where a bias of voxel logits starts: a structure is taken to fill a hundredth of a patch before anything is learned
+# (Lin et al. 2017, arXiv:1708.02002).  From one half the background's loss is all there is until the bias has got there,
+# which at one learning rate a step is thousands of steps.
+PRIOR_LOGIT = math.log(0.01 / 0.99)
 
 
 class SegmentationLoss(NamedTuple):

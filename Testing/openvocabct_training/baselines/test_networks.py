@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from openvocabct_training.baselines.training import choose_rows
 from openvocabct_training.baselines.universal_model import TEMPLATE, DynamicHead, UniversalModelSegmentation
 from openvocabct_training.baselines.visual_prompt import centre_most_voxel
+from openvocabct_training.losses import PRIOR_LOGIT
 from OpenVocabCTLib.errors import InputError
 from Testing.openvocabct_training.baselines.tiny_baselines import (
     ALL,
@@ -36,6 +37,16 @@ def test_one_step(name: str) -> None:
     # A distributed run waits for every gradient.
     without = [key for key, weight in module.named_parameters() if weight.requires_grad and weight.grad is None]
     assert without == []
+
+
+@pytest.mark.parametrize("name", ["cnn", "vit", "universal"])
+def test_nothing_is_likely_before_anything_is_learned(name: str) -> None:
+    torch.manual_seed(0)
+    module, sample = ALL[name](), one_sample()
+    with torch.no_grad():
+        for logits in module.answers(sample):
+            # Only what has a row: a hundredth of the patch, give or take what random weights say.
+            assert float(logits[:, :2].mean()) == pytest.approx(PRIOR_LOGIT, abs=0.7)
 
 
 @pytest.mark.parametrize("name", ["cnn", "visual"])

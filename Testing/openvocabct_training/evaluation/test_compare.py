@@ -54,6 +54,7 @@ def test_rows_are_systems_on_the_patients_they_share(evaluations: tuple[Path, Pa
     assert found["larynx"] == ["0.700", "0.600"]
     assert "Left out, because not all were: c." in text
     assert "2 patients" in text
+    assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_systems_of_one_name_are_told_apart(tmp_path: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
+from monai.networks.blocks.dynunet_block import UnetOutBlock
 from monai.networks.nets.dynunet import DynUNet
 from monai.networks.nets.swin_unetr import SwinUNETR
-from torch import Tensor
+from torch import Tensor, nn
 
 from openvocabct_training.baselines.training import ClosedVocabularyTraining, choose_rows
 from openvocabct_training.data.dataset import Sample
+from openvocabct_training.losses import PRIOR_LOGIT
 from OpenVocabCTLib.models.config import PreprocessingConfig
 
 
@@ -64,6 +67,7 @@ class DynUNetSegmentation(ClosedVocabularyTraining):
             deep_supr_num=max(1, len(deep_supervision)),
             res_block=residual,
         )
+        expect_little(self.network)
         self._lay_out()
 
     def answers(self, sample: Sample) -> list[Tensor]:
@@ -124,6 +128,7 @@ class SwinUNETRSegmentation(ClosedVocabularyTraining):
             feature_size=feature_size,
             use_checkpoint=use_checkpoint,
         )
+        expect_little(self.network)
         self._lay_out()
 
     def answers(self, sample: Sample) -> list[Tensor]:
@@ -134,6 +139,13 @@ class SwinUNETRSegmentation(ClosedVocabularyTraining):
         """See ``ClosedVocabularyTraining``."""
         logits: Tensor = self.network(image)
         return logits
+
+
+def expect_little(network: nn.Module) -> None:
+    """Start the biases of all output channels of a MONAI U-Net, deep supervision's too, at ``PRIOR_LOGIT``."""
+    for module in network.modules():
+        if isinstance(module, UnetOutBlock):
+            nn.init.constant_(cast(nn.Conv3d, module.conv.conv).bias, PRIOR_LOGIT)
 
 
 def _four(values: Sequence[int]) -> tuple[int, ...]:

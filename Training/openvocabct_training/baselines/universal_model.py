@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from openvocabct_training.baselines.training import ClosedVocabularyTraining, check_size
 from openvocabct_training.data.dataset import Sample
+from openvocabct_training.losses import PRIOR_LOGIT
 from OpenVocabCTLib.models.config import PreprocessingConfig
 from OpenVocabCTLib.models.stunet import SIZES, STUNet
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
@@ -46,7 +47,9 @@ class DynamicHead(nn.Module):
         self.pooled = nn.Sequential(nn.Linear(pooled_channels, hidden), nn.ReLU())
         self.reduce = nn.Conv3d(feature_channels, width, 1)
         self.sizes = (width * width, width, width * width, width, width, 1)
-        self.controller = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.ReLU(), nn.Linear(hidden, sum(self.sizes)))
+        parameters = nn.Linear(hidden, sum(self.sizes))
+        nn.init.constant_(parameters.bias[-1:], PRIOR_LOGIT)
+        self.controller = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.ReLU(), parameters)
 
     def forward(self, features: Tensor, bottleneck: Tensor, text: Tensor) -> Tensor:
         """Make the masks of classes.

@@ -4,6 +4,7 @@
 """
 
 from openvocabct_training.evaluation.compare import compare
+from openvocabct_training.evaluation.curves import curves
 from openvocabct_training.evaluation.metrics import dice
 from openvocabct_training.evaluation.run import Options, evaluate, summarise
 from openvocabct_training.evaluation.wordings import ABSENT_IN_HEAD_AND_NECK, NONSENSE, PARAPHRASES
@@ -14,6 +15,7 @@ __all__ = [
     "PARAPHRASES",
     "Options",
     "compare",
+    "curves",
     "dice",
     "evaluate",
     "summarise",

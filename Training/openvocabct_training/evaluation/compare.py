@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from openvocabct_training.evaluation.intervals import grand_mean, interval, resampled_means
+from openvocabct_training.evaluation.plots import write_system_boxes
 from openvocabct_training.evaluation.report import NOT_KNOWN, number, table, with_interval
 from openvocabct_training.evaluation.suites import SUITES
 from openvocabct_training.evaluation.suites import accuracy as accuracy_suite
@@ -57,14 +58,14 @@ class System:
 
 
 def compare(paths: Sequence[Path], output: Path | None = None) -> str:
-    """Return a Markdown table with one row per system, and write it.
+    """Return a Markdown table with one row per system, and write it and a box plot.
 
     Only patients that all systems were measured on count. The difference to the first system has a paired bootstrap
     interval: both are drawn with the same patients.
 
     Args:
         paths: JSON files of evaluations, or their folders; the first is the one to compare with.
-        output: Markdown file to write.
+        output: Markdown file to write; a PNG of the same name gets the Dice of every structure and system.
 
     Raises:
         InputError: a file is no evaluation, two evaluations have no patient in common, or the output cannot be written.
@@ -76,11 +77,29 @@ def compare(paths: Sequence[Path], output: Path | None = None) -> str:
     common = [case for case in systems[0].records if all(case in system.records for system in systems)]
     if not common:
         raise InputError("these systems have no patient in common", "evaluate them on the same cases")
-    text = _page(systems, common)
+    per_system = {system.name: [system.records[case] for case in common] for system in systems}
+    concepts = _asked_of_all(list(per_system.values()))
+    text = _page(systems, common, concepts)
     if output is not None:
         with replacing(output) as temporary:
             temporary.write_text(text, encoding="utf-8")
+        dice = {name: _dice_of_patients(records, concepts) for name, records in per_system.items()}
+        write_system_boxes(dice, output.with_suffix(".png"))
     return text
+
+
+def _asked_of_all(per_system: Sequence[Sequence[dict[str, Any]]]) -> list[str]:
+    """A structure counts where every system was asked for it, and a reference is doubtful for all or for none."""
+    asked = [set(accuracy_suite.concepts_of(records)) for records in per_system]
+    return sorted(set.intersection(*asked))
+
+
+def _dice_of_patients(records: Sequence[dict[str, Any]], concepts: Sequence[str]) -> dict[str, list[float]]:
+    columns = accuracy_suite.table(records, "dice", concepts).T
+    return {
+        concept.replace("_", " "): column[~np.isnan(column)].tolist()
+        for concept, column in zip(concepts, columns, strict=True)
+    }
 
 
 def _told_apart(systems: Sequence[System], paths: Sequence[Path]) -> list[System]:
@@ -94,14 +113,8 @@ def _told_apart(systems: Sequence[System], paths: Sequence[Path]) -> list[System
     ]
 
 
-def _page(systems: Sequence[System], common: Sequence[str]) -> str:
+def _page(systems: Sequence[System], common: Sequence[str], concepts: Sequence[str]) -> str:
     per_system = [[system.records[case] for case in common] for system in systems]
-    # A structure counts where every system was asked for it, and a reference is doubtful for all or for none.
-    concepts = [
-        concept
-        for concept in accuracy_suite.concepts_of(per_system[0])
-        if all(concept in accuracy_suite.concepts_of(records) for records in per_system)
-    ]
     first = accuracy_suite.table(per_system[0], "dice", concepts)
     rows = [
         _row(system, records, concepts, None if system is systems[0] else first)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from openvocabct_training.evaluation.suites.accuracy import METRICS, concepts_of, table
 from OpenVocabCTLib.output.atomic import replacing
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 _LABELS = {"dice": "Dice", "nsd": "normalised surface Dice", "hd95_mm": "95 % Hausdorff distance (mm)"}
 _DPI = 120
+_COLOURS = ("#c2571a", "#3b7dd8", "#4a9b5e", "#8a5fb5", "#7a7a7a", "#c9a227")
 
 
 def write_box_plots(records: Sequence[dict[str, Any]], path: Path) -> None:
@@ -125,6 +128,63 @@ def write_reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]], 
     below.set_ylabel("questions")
     below.set_xlabel("probability of presence")
     below.set_xlim(-0.02, 1.02)
+    _save(figure, path)
+
+
+def write_system_boxes(dice: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> None:
+    """Write a PNG with one box of Dice for every system, side by side for every structure; triangles are means.
+
+    Args:
+        dice: system -> structure -> Dice of every patient; all systems have the same structures.
+        path: PNG file.
+
+    Raises:
+        InputError: the folder cannot be written.
+        ResourceError: the disk is full.
+    """
+    structures = list(next(iter(dice.values())))
+    figure = _figure(2.0 + 0.25 * len(structures) * (len(dice) + 1), 4.2)
+    axes = figure.add_subplot()
+    width = 0.8 / len(dice)
+    for place, values in enumerate(dice.values()):
+        axes.boxplot(
+            [list(values[structure]) for structure in structures],
+            positions=[n + (place - (len(dice) - 1) / 2) * width for n in range(len(structures))],
+            widths=0.8 * width, showmeans=True, patch_artist=True, manage_ticks=False,
+            boxprops={"facecolor": _COLOURS[place % len(_COLOURS)], "alpha": 0.6},
+            medianprops={"color": "black"}, flierprops={"markersize": 2},
+            meanprops={"markersize": 3, "markerfacecolor": "white", "markeredgecolor": "black"},
+        )  # fmt: skip
+        axes.bar(0.0, 0.0, color=_COLOURS[place % len(_COLOURS)], alpha=0.6)
+    axes.set_xticks(range(len(structures)), list(structures), rotation=20, ha="right")
+    axes.set_xlim(-0.6, len(structures) - 0.4)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_ylabel(_LABELS["dice"])
+    axes.grid(axis="y", alpha=0.3)
+    figure.legend(axes.containers, list(dice), loc="outside upper center", ncols=3, fontsize=9)
+    _save(figure, path)
+
+
+def write_curves(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], label: str, path: Path) -> None:
+    """Write a PNG with one line of a value against the step for every run.
+
+    Args:
+        lines: legend -> (n,) steps and (n,) values.
+        label: of the value.
+        path: PNG file.
+
+    Raises:
+        InputError: the folder cannot be written.
+        ResourceError: the disk is full.
+    """
+    figure = _figure(7.0, 4.2)
+    axes = figure.add_subplot()
+    for place, (name, (steps, values)) in enumerate(lines.items()):
+        axes.plot(steps, values, color=_COLOURS[place % len(_COLOURS)], linewidth=1.4, label=name)
+    axes.set_xlabel("step")
+    axes.set_ylabel(label)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside upper center", ncols=3, fontsize=9)
     _save(figure, path)
 
 

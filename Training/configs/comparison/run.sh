@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Trains and evaluates the five systems, and ours without two concepts, at one small budget; writes RUNS/table.md.
+# Run from the repository's root: Training/configs/comparison/run.sh DATA RUNS. What is already there is not done again.
+set -euo pipefail
+data=$1 runs=$2
+configs=Training/configs
+store=$runs/store
+grid='{spacing_mm: [4.0, 6.0, 6.0], hu_windows: [[-1000.0, 1500.0], [-160.0, 240.0]], tile: [64, 64, 64], tile_overlap: 0.375}'
+
+fit() { # NAME CONFIG PREFIX [OPTION ...]; PREFIX: where the configuration keeps the network's options
+    local name=$1 config=$2 prefix=$3
+    shift 3
+    [ -e "$runs/$name/done" ] && return
+    rm -rf "${runs:?}/$name"
+    openvocabct-train fit --config "$configs/$config" --config "$configs/comparison/budget.yaml" \
+        --data.store "$store" --trainer.default_root_dir "$runs/$name" --trainer.logger.init_args.save_dir "$runs/$name" \
+        "--$prefix.preprocessing=$grid" "--$prefix.learning_rate=1.0e-3" "--$prefix.warmup_steps=40" "$@"
+    touch "$runs/$name/done"
+}
+
+evaluate() { # NAME MODEL [OPTION ...]
+    local name=$1 model=$2
+    shift 2
+    openvocabct-train evaluate "$data" --model "$model" --output "$runs/evaluation/$name" --suite accuracy "$@"
+}
+
+export_ours() { # NAME
+    [ -e "$runs/$1/model/config.json" ] || openvocabct-train export "$runs/$1/logs/version_0/checkpoints/last.ckpt" \
+        --store "$store" --output "$runs/$1/model" --name "$1"
+}
+
+[ -e "$store/manifest.jsonl" ] || openvocabct-train prepare "$data" --dataset openkbp --store "$store" --spacing 4 6 6
+
+fit ours small16_cpu.yaml model
+export_ours ours
+evaluate ours "$runs/ours/model"
+for baseline in cnn vit universal visual; do
+    fit $baseline baselines/$baseline.yaml model.init_args
+    evaluate $baseline "$runs/$baseline/logs/version_0/checkpoints/last.ckpt" \
+        --predictor openvocabct_training.baselines:load_baseline
+done
+openvocabct-train compare "$runs"/evaluation/{ours,cnn,vit,universal,visual} --output "$runs/table.md"
+
+# Concepts that the network was never asked for, prompted by name.
+for concept in mandible left_parotid_gland; do
+    fit without_$concept small16_cpu.yaml model "--data.sampling.exclude_concepts=[$concept]"
+    export_ours without_$concept
+    evaluate without_$concept "$runs/without_$concept/model" --suite laterality --held-out $concept
+done
