@@ -117,6 +117,22 @@ def test_baselines_have_the_data_and_the_budget_of_the_text_prompted_network(bas
     assert model.get("concepts", ours["model"]["architecture"]["concepts"]) == ours["model"]["architecture"]["concepts"]
 
 
+@pytest.mark.parametrize("system", [FOLDER / "small16_cpu.yaml", *BASELINE_FILES], ids=lambda path: path.stem)
+def test_the_comparison_has_one_budget(system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = FOLDER / "comparison" / "budget.yaml"
+    made = make(monkeypatch, tmp_path, "--config", str(system), "--config", str(budget))
+    said = read(budget)
+    assert made.trainer.max_steps == said["trainer"]["max_steps"]
+    assert made.datamodule.sampling.patch == tuple(said["data"]["sampling"]["patch"])
+    assert made.datamodule.sampling.dataset_weights == {"openkbp": 1.0}
+    assert made.datamodule.samples_per_epoch == said["data"]["samples_per_epoch"]
+    # What the budget leaves open is that of the system's own file, which is the same for all.
+    assert made.datamodule.sampling.positives == read(system)["data"]["sampling"]["positives"]
+    check_sides("patch", made.datamodule.sampling.patch, made.model.stride)
+    script = (budget.parent / "run.sh").read_text()
+    assert system.name == "small16_cpu.yaml" or system.stem in script
+
+
 def test_shipped_configurations_name_known_data_sets(config: Path) -> None:
     weights = read(config)["data"]["sampling"]["dataset_weights"]
     if weights != "auto":

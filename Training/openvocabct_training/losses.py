@@ -16,8 +16,8 @@ from torch.nn import functional as F
 _BACKGROUND_SHARE = 0.01
 
 # Where a bias of voxel logits starts: a structure is taken to fill a hundredth of a patch before anything is learned
-# (Lin et al. 2017, arXiv:1708.02002).  From one half the background's loss is all there is until the bias has got there,
-# which at one learning rate a step is thousands of steps.
+# (Lin et al. 2017, arXiv:1708.02002).  From one half, the background is all of the loss until the bias has got here,
+# and a bias moves by about one learning rate a step.
 PRIOR_LOGIT = math.log(0.01 / 0.99)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,7 +11,11 @@ import torch
 
 
 def adamw_with_warmup(
-    module: pl.LightningModule, learning_rate: float, weight_decay: float, warmup_steps: int
+    module: pl.LightningModule,
+    learning_rate: float,
+    weight_decay: float,
+    warmup_steps: int,
+    factors: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """What ``configure_optimizers`` returns; the schedule is stepped every optimisation step.
 
@@ -19,9 +24,20 @@ def adamw_with_warmup(
         learning_rate: peak.
         weight_decay: of AdamW.
         warmup_steps: length of the warm-up.
+        factors: name of a parameter -> its learning rate relative to that of all others.
+
+    Raises:
+        ValueError: the module has no parameter of a name.
     """
-    weights = [weight for weight in module.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=learning_rate, weight_decay=weight_decay)
+    factors = {} if factors is None else factors
+    parameters = dict(module.named_parameters())
+    if unknown := sorted(set(factors) - set(parameters)):
+        raise ValueError(f"there is no parameter {unknown[0]!r}")
+    learning = {name: weight for name, weight in parameters.items() if weight.requires_grad}
+    groups: list[dict[str, Any]] = [{"params": [weight for name, weight in learning.items() if name not in factors]}]
+    for name in (name for name in learning if name in factors):
+        groups.append({"params": [learning[name]], "lr": learning_rate * factors[name]})
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, weight_decay=weight_decay)
     total = max(1, int(module.trainer.estimated_stepping_batches))
 
     def factor(step: int) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 import pytorch_lightning as pl
@@ -47,9 +49,11 @@ class PatchTraining(pl.LightningModule):
 
     Attributes:
         closed_vocabulary: the network answers ``concepts`` and nothing else.
+        learning_rate_factors: see ``adamw_with_warmup``.
     """
 
     closed_vocabulary = False
+    learning_rate_factors: Mapping[str, float] = MappingProxyType({})
 
     def __init__(
         self,
@@ -89,4 +93,6 @@ class PatchTraining(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW, warm-up and cosine, stepped every optimisation step."""
-        return adamw_with_warmup(self, self.learning_rate, self.weight_decay, self.warmup_steps)
+        return adamw_with_warmup(
+            self, self.learning_rate, self.weight_decay, self.warmup_steps, self.learning_rate_factors
+        )

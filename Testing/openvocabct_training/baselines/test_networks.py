@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from openvocabct_training.baselines.training import choose_rows
 from openvocabct_training.baselines.universal_model import TEMPLATE, DynamicHead, UniversalModelSegmentation
-from openvocabct_training.baselines.visual_prompt import centre_most_voxel
+from openvocabct_training.clicks import centre_most_voxel
 from openvocabct_training.losses import PRIOR_LOGIT
 from OpenVocabCTLib.errors import InputError
 from Testing.openvocabct_training.baselines.tiny_baselines import (

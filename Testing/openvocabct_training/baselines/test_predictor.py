@@ -6,15 +6,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from openvocabct_training.baselines import load_baseline
-from openvocabct_training.baselines.predictor import ClosedVocabularyPredictor, VisualPromptPredictor
+from openvocabct_training.baselines.predictor import (
+    ClosedVocabularyPredictor,
+    VisualPromptPredictor,
+    working_voxel,
+)
 from openvocabct_training.baselines.training import ClosedVocabularyTraining
 from openvocabct_training.data.dataset import Sample
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.geometry import Geometry
 from OpenVocabCTLib.inference.devices import Compute
+from OpenVocabCTLib.inference.grid import working_grid
 from OpenVocabCTLib.models.config import PreprocessingConfig
 from OpenVocabCTLib.volume import CTVolume
 from Testing.openvocabct_training.baselines.tiny_baselines import ALL, CONCEPTS, PREPROCESSING, one_sample, save, visual
@@ -102,19 +109,40 @@ def test_a_click_is_answered_around_it(direction: tuple[float, ...], monkeypatch
     monkeypatch.setattr(module.backbone, "forward", backbone)
     monkeypatch.setattr(module, "click", click)
     predictor = VisualPromptPredictor(module, CPU, 0.5)
-    study = predictor.encode(scan(direction), references={"left_parotid_gland": truth()})
-    left, right = study.segment(["left parotid gland", "right parotid gland"])
+    study = predictor.encode(scan(direction))
+    left, right = study.segment(["left parotid gland", "right parotid gland"], [(20, 17, 48), None])
     assert clicked == [pytest.approx(360.0, abs=1.0)]
     assert dice(left.mask, truth()) > 0.85
-    assert not right.found and right.reason == "no reference that shows where to click"
+    assert not right.found and right.reason == "no click says where it is"
 
 
 def test_a_click_next_to_the_border_of_the_scan() -> None:
     predictor = VisualPromptPredictor(visual().eval(), CPU, 0.0)
-    corner = np.zeros(SHAPE, bool)
-    corner[0, 0, -1] = True
-    (segment,) = predictor.encode(scan(STRAIGHT), references={"liver": corner}).segment(["liver"])
+    (segment,) = predictor.encode(scan(STRAIGHT)).segment(["liver"], [(0, 0, SHAPE[2] - 1)])
     assert segment.found == (segment.cropped is not None)
+
+
+@pytest.mark.parametrize("click", [(-1, 0, 0), (0, SHAPE[1], 0)])
+def test_clicks_have_to_be_in_the_scan_and_one_for_every_prompt(click: tuple[int, int, int]) -> None:
+    study = VisualPromptPredictor(visual().eval(), CPU, 0.0).encode(scan(TILTED))
+    with pytest.raises(InputError, match="outside of the scan"):
+        study.segment(["liver"], [click])
+    with pytest.raises(InputError, match="1 clicks for 2 prompts"):
+        study.segment(["liver", "spleen"], [(0, 0, 0)])
+
+
+@given(
+    click=st.tuples(*(st.integers(0, side - 1) for side in SHAPE)),
+    direction=st.sampled_from([STRAIGHT, FLIPPED, TILTED]),
+)
+def test_a_click_stays_where_it_was(click: tuple[int, int, int], direction: tuple[float, ...]) -> None:
+    volume = scan(direction)
+    grid = working_grid(volume.geometry, (2.5, 3.0, 3.0))
+    s, a, r = working_voxel(click, grid)
+    back = (np.linalg.inv(grid.native_to_working) @ (s, a, r, 1.0))[:3]
+    away = (back - click) * volume.geometry.spacing[::-1]
+    # At most half a working voxel along every axis.
+    assert np.linalg.norm(away) <= np.linalg.norm(grid.spacing) / 2 + 1e-6
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -123,7 +151,7 @@ def test_a_checkpoint_gives_the_network_back(name: str, tmp_path: Path) -> None:
     module, sample = ALL[name]().eval(), one_sample()
     predictor = load_baseline(save(module, tmp_path / "last.ckpt"), "cpu", "fp32")
     assert isinstance(predictor, ClosedVocabularyPredictor | VisualPromptPredictor)
-    assert predictor.needs_references == (name == "visual")
+    assert predictor.needs_clicks == (name == "visual")
     loaded = predictor.module
     assert type(loaded) is type(module) and not loaded.training
     assert loaded.preprocessing == PREPROCESSING and loaded.concepts == module.concepts

@@ -21,29 +21,30 @@ fit() { # NAME CONFIG PREFIX [OPTION ...]; PREFIX: where the configuration keeps
 evaluate() { # NAME MODEL [OPTION ...]
     local name=$1 model=$2
     shift 2
-    openvocabct-train evaluate "$data" --model "$model" --output "$runs/evaluation/$name" --suite accuracy "$@"
+    openvocabct-train evaluate "$data" --model "$model" --output "$runs/evaluation/$name" --suite accuracy laterality "$@"
 }
 
-export_ours() { # NAME
-    [ -e "$runs/$1/model/config.json" ] || openvocabct-train export "$runs/$1/logs/version_0/checkpoints/last.ckpt" \
-        --store "$store" --output "$runs/$1/model" --name "$1"
+export_ours() { # NAME, which the tables show
+    [ -e "$runs/models/$1/config.json" ] || openvocabct-train export "$runs/$1/logs/version_0/checkpoints/last.ckpt" \
+        --store "$store" --output "$runs/models/$1" --name "$1"
 }
 
 [ -e "$store/manifest.jsonl" ] || openvocabct-train prepare "$data" --dataset openkbp --store "$store" --spacing 4 6 6
 
 fit ours small16_cpu.yaml model
 export_ours ours
-evaluate ours "$runs/ours/model"
+evaluate ours "$runs/models/ours"
 for baseline in cnn vit universal visual; do
     fit $baseline baselines/$baseline.yaml model.init_args
     evaluate $baseline "$runs/$baseline/logs/version_0/checkpoints/last.ckpt" \
-        --predictor openvocabct_training.baselines:load_baseline
+        --predictor openvocabct_training.evaluation.baseline_systems:baseline
 done
 openvocabct-train compare "$runs"/evaluation/{ours,cnn,vit,universal,visual} --output "$runs/table.md"
+openvocabct-train curves "$runs"/{ours,cnn,vit,universal,visual} --output "$runs/curves.png"
 
 # Concepts that the network was never asked for, prompted by name.
 for concept in mandible left_parotid_gland; do
     fit without_$concept small16_cpu.yaml model "--data.sampling.exclude_concepts=[$concept]"
     export_ours without_$concept
-    evaluate without_$concept "$runs/without_$concept/model" --suite laterality --held-out $concept
+    evaluate without_$concept "$runs/models/without_$concept" --held-out $concept
 done

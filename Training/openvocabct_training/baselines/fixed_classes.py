@@ -37,6 +37,8 @@ class DynUNetSegmentation(ClosedVocabularyTraining):
         InputError: there are no classes.
     """
 
+    title = "CNN (DynUNet)"
+
     def __init__(
         self,
         preprocessing: PreprocessingConfig,
@@ -102,6 +104,8 @@ class SwinUNETRSegmentation(ClosedVocabularyTraining):
     Raises:
         InputError: there are no classes.
     """
+
+    title = "vision transformer (SwinUNETR)"
 
     def __init__(
         self,

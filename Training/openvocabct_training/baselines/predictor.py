@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from openvocabct_training.baselines.training import ClosedVocabularyTraining
-from openvocabct_training.baselines.visual_prompt import VisualPromptSegmentation, centre_most_voxel
+from openvocabct_training.baselines.training import BaselineTraining, ClosedVocabularyTraining
+from openvocabct_training.baselines.visual_prompt import VisualPromptSegmentation
+from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.inference.answers import mean_inside, native_mask, settle
 from OpenVocabCTLib.inference.devices import Compute
 from OpenVocabCTLib.inference.embedding import VoxelEmbedding
@@ -26,7 +26,8 @@ from OpenVocabCTLib.output.segmentation import Segment, Segmentation, unanswered
 from OpenVocabCTLib.prompts.parsing import PromptSet
 from OpenVocabCTLib.volume import CTVolume
 
-References = Mapping[str, np.ndarray]
+# (k, j, i) of a voxel of the scan.
+Click = Index3 | None
 
 
 @dataclass(frozen=True)
@@ -46,23 +47,40 @@ class BaselineStudy:
         seconds: what the image pass took.
     """
 
-    def __init__(self, volume: CTVolume, answer: Callable[[Segment], Found], seconds: float) -> None:
+    def __init__(self, volume: CTVolume, answer: Callable[[Segment, Click], Found], seconds: float) -> None:
         self.volume, self.seconds = volume, seconds
         self._answer = answer
 
-    def segment(self, prompts: PromptSet | Iterable[str]) -> Segmentation:
+    def segment(self, prompts: PromptSet | Iterable[str], clicks: Sequence[Click] | None = None) -> Segmentation:
         """One segment for every prompt, in their order, masks on the grid of the scan.
 
+        Args:
+            prompts: what is asked for, or what it is to be called.
+            clicks: for every prompt a voxel inside of the structure; only networks that are asked by clicks need them.
+
         Raises:
-            InputError: a prompt is empty.
+            InputError: a prompt is empty, the clicks are fewer or more than the prompts, or one is outside of the scan.
         """
         prompt_set = prompts if isinstance(prompts, PromptSet) else PromptSet.parse(prompts)
-        segments = tuple(self._complete(blank) for blank in unanswered(prompt_set))
+        blanks = unanswered(prompt_set)
+        clicks = [None] * len(blanks) if clicks is None else list(clicks)
+        if len(clicks) != len(blanks):
+            raise InputError(
+                f"there are {len(clicks)} clicks for {len(blanks)} prompts", "give one, or None, for every prompt"
+            )
+        for click in clicks:
+            self._check(click)
+        segments = tuple(self._complete(blank, click) for blank, click in zip(blanks, clicks, strict=True))
         return Segmentation(self.volume.geometry, segments, self.volume, self.volume.notes)
 
-    def _complete(self, blank: Segment) -> Segment:
+    def _check(self, click: Click) -> None:
+        shape = self.volume.geometry.shape
+        if click is not None and not all(0 <= index < side for index, side in zip(click, shape, strict=True)):
+            raise InputError(f"the click {tuple(click)} is outside of the scan", f"its voxels (k, j, i) are {shape}")
+
+    def _complete(self, blank: Segment, click: Click) -> Segment:
         began = time.perf_counter()
-        found = self._answer(blank)
+        found = self._answer(blank, click)
         mean_hu = None if found.mask is None else mean_inside(self.volume.array, found.mask)
         voxel_ml = self.volume.geometry.voxel_volume_ml
         answered = blank.answered(found.mask, found.reason, found.presence, voxel_ml, mean_hu)
@@ -73,14 +91,22 @@ class Predictor(Protocol):
     """Answers prompts about scans.
 
     Attributes:
-        needs_references: it is asked by clicks, which are taken from reference masks.
+        needs_clicks: it is asked by clicks, and finds nothing without.
     """
 
-    needs_references: bool
+    needs_clicks: bool
 
-    def encode(
-        self, volume: CTVolume, progress: Progress | None = None, references: References | None = None
-    ) -> BaselineStudy:
+    @property
+    def module(self) -> BaselineTraining:
+        """The network."""
+        ...
+
+    @property
+    def compute(self) -> Compute:
+        """Device and number format."""
+        ...
+
+    def encode(self, volume: CTVolume, progress: Progress | None = None) -> BaselineStudy:
         """Get a scan ready to be asked."""
 
 
@@ -112,7 +138,7 @@ class ClosedVocabularyPredictor:
         min_volume_ml: see ``decide``.
     """
 
-    needs_references = False
+    needs_clicks = False
 
     def __init__(self, module: ClosedVocabularyTraining, compute: Compute, min_volume_ml: float) -> None:
         self.module, self.compute, self.min_volume_ml = module, compute, min_volume_ml
@@ -127,22 +153,19 @@ class ClosedVocabularyPredictor:
             logits = self.module.class_logits(image)
         return TileFeatures(logits[0].float().cpu(), torch.zeros(1))
 
-    def encode(
-        self, volume: CTVolume, progress: Progress | None = None, references: References | None = None
-    ) -> BaselineStudy:
+    def encode(self, volume: CTVolume, progress: Progress | None = None) -> BaselineStudy:
         """Run the network over the scan.
 
         Args:
             volume: the scan.
             progress: called as ``progress(tiles done, tiles in all)``; returning False stops.
-            references: not used.
 
         Raises:
             Cancelled: ``progress`` returned False.
             ResourceError: out of memory.
         """
         embedding = encode_volume(volume, self, self.module.preprocessing, progress)
-        return BaselineStudy(volume, lambda segment: self._answer(segment, embedding), embedding.seconds)
+        return BaselineStudy(volume, lambda segment, _: self._answer(segment, embedding), embedding.seconds)
 
     def _answer(self, segment: Segment, embedding: VoxelEmbedding) -> Found:
         rows = self._rows(segment.canonical)
@@ -164,7 +187,7 @@ class ClosedVocabularyPredictor:
 
 
 class VisualPromptPredictor:
-    """Answers with one click for every prompt, the centre-most voxel of its reference mask (``centre_most_voxel``).
+    """Answers with one click for every prompt; the words are only what the segment is called.
 
     The network sees one tile around the click: what of a structure lies outside of it is not found.
 
@@ -174,37 +197,29 @@ class VisualPromptPredictor:
         min_volume_ml: see ``decide``.
     """
 
-    needs_references = True
+    needs_clicks = True
 
     def __init__(self, module: VisualPromptSegmentation, compute: Compute, min_volume_ml: float) -> None:
         self.module, self.compute, self.min_volume_ml = module, compute, min_volume_ml
 
-    def encode(
-        self, volume: CTVolume, progress: Progress | None = None, references: References | None = None
-    ) -> BaselineStudy:
+    def encode(self, volume: CTVolume, progress: Progress | None = None) -> BaselineStudy:
         """Bring the scan to the working grid; the network runs when it is asked, around each click.
 
         Args:
             volume: the scan.
             progress: called once, when everything is done.
-            references: bool (K, J, I) masks on the scan's grid by concept id; what has none cannot be clicked on.
         """
         began = time.perf_counter()
         grid = working_grid(volume.geometry, self.module.preprocessing.voxel_mm)
         hu = to_working(volume.array, grid)
-        masks = {} if references is None else references
         if progress is not None:
             progress(1, 1)
-        seconds = time.perf_counter() - began
-        return BaselineStudy(volume, lambda segment: self._answer(segment, masks, hu, grid), seconds)
+        return BaselineStudy(volume, lambda _, click: self._answer(click, hu, grid), time.perf_counter() - began)
 
-    def _answer(self, segment: Segment, references: References, hu: Tensor, grid: WorkingGrid) -> Found:
-        reference = None if segment.canonical is None else references.get(segment.canonical)
-        if reference is None or not reference.any():
-            return Found(None, "no reference that shows where to click", 0.0)
-        share = to_working(reference, grid, outside=0.0, clip=False)
-        # Thin structures may fill no working voxel by half; the fullest one is then clicked on.
-        click = centre_most_voxel((share >= min(0.5, float(share.max()))).numpy(), grid.spacing)
+    def _answer(self, native_click: Click, hu: Tensor, grid: WorkingGrid) -> Found:
+        if native_click is None:
+            return Found(None, "no click says where it is", 0.0)
+        click = working_voxel(native_click, grid)
         began = time.perf_counter()
         logits, start, tile = self._around(click, hu, grid)
         # Only what lies in the scan: a tile that is larger is filled with air.
@@ -233,3 +248,10 @@ class VisualPromptPredictor:
             with torch.autocast(torch.device(device).type, enabled=False):
                 logits = self.module.click(features[-1].float(), inside)
         return logits[0].float().cpu(), (s, a, r), tile
+
+
+def working_voxel(native: Index3, grid: WorkingGrid) -> Index3:
+    """The working voxel that a voxel of the scan lies in, or the nearest one."""
+    position = (grid.native_to_working @ (*native, 1.0))[:3]
+    s, a, r = (min(max(0, round(float(index))), side - 1) for index, side in zip(position, grid.shape, strict=True))
+    return s, a, r

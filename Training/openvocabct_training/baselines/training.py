@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -33,7 +33,12 @@ class BaselineTraining(PatchTraining):
         learning_rate: see ``PatchTraining``.
         weight_decay: see ``PatchTraining``.
         warmup_steps: see ``PatchTraining``.
+
+    Attributes:
+        title: what it is called in tables.
     """
+
+    title: ClassVar[str]
 
     def __init__(
         self,

@@ -91,6 +91,8 @@ class UniversalModelSegmentation(ClosedVocabularyTraining):
         InputError: there are no classes, or no such size.
     """
 
+    title = "CLIP-Driven Universal Model"
+
     def __init__(
         self,
         preprocessing: PreprocessingConfig,

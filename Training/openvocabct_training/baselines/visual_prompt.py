@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from monai.networks.nets.vista3d import PointMappingSAM
-from scipy import ndimage
 from torch import Tensor
 
 from openvocabct_training.baselines.training import BaselineTraining, check_size
+from openvocabct_training.clicks import centre_most_voxel
 from openvocabct_training.data.dataset import Sample
 from OpenVocabCTLib.models.config import PreprocessingConfig
 from OpenVocabCTLib.models.stunet import SIZES, STUNet
-from OpenVocabCTLib.output.masks import bounding_box
 
 _INSIDE = 1
-
-
-def centre_most_voxel(mask: np.ndarray, spacing: tuple[float, float, float]) -> tuple[int, int, int]:
-    """The voxel of a structure that is farthest from everything else, where a person would click: the documented click.
-
-    Distances are Euclidean, in mm; beyond the array there is nothing of the structure.  The first one in the array's
-    order where several are equally far.
-
-    Args:
-        mask: (D, H, W) bool with at least one voxel.
-        spacing: mm along its axes.
-    """
-    box = bounding_box(mask)
-    padded = np.pad(mask[box], 1)
-    farthest = np.unravel_index(int(ndimage.distance_transform_edt(padded, sampling=spacing).argmax()), padded.shape)
-    first, second, third = (int(index) - 1 + part.start for index, part in zip(farthest, box, strict=True))
-    return first, second, third
 
 
 class VisualPromptSegmentation(BaselineTraining):
@@ -51,6 +32,8 @@ class VisualPromptSegmentation(BaselineTraining):
     Raises:
         InputError: there is no such size.
     """
+
+    title = "visual prompt (one click)"
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ def curves(runs: Sequence[Path], output: Path, value: str = "train/dice_loss", s
 
 
 def read_scalars(run: Path, value: str) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) steps in order, and (n,) values, of everything below a run folder; a resumed run's last word on a step counts.
+    """(n,) steps in order and (n,) values below a run folder; where a run was resumed, a step's last value counts.
 
     Raises:
         InputError: there are no logs, or the value is not in them.
@@ -55,7 +55,7 @@ def read_scalars(run: Path, value: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def running_mean(steps: np.ndarray, values: np.ndarray, span: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of the values of the last ``span`` steps at every step from where that many have been made, else at the last.
+    """Mean of the last ``span`` steps, at every step that has so many behind it; at the last one if none has.
 
     Args:
         steps: (n,) in ascending order.

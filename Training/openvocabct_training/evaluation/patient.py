@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
-import numpy as np
-
+from openvocabct_training.clicks import centre_most_voxel
 from openvocabct_training.evaluation.cases import EvaluationCase
 from openvocabct_training.evaluation.predictors import Answer, EncodedScan, Predictor, Query
 from OpenVocabCTLib.geometry import Geometry
@@ -87,10 +86,8 @@ def click(mask: CroppedMask, geometry: Geometry) -> tuple[Index3, tuple[Index3, 
     Returns:
         (k, j, i) of the voxel that is farthest, in mm, from the surface, and first and last (k, j, i) of the box.
     """
-    from scipy.ndimage import distance_transform_edt
-
-    depth = distance_transform_edt(np.pad(mask.array, 1), sampling=geometry.spacing[::-1])[1:-1, 1:-1, 1:-1]
-    inside = np.unravel_index(int(np.argmax(depth)), depth.shape)
-    k, j, i = (int(a + b) for a, b in zip(mask.start, inside, strict=True))
+    k, j, i = (
+        first + n for first, n in zip(mask.start, centre_most_voxel(mask.array, geometry.spacing[::-1]), strict=True)
+    )
     last_k, last_j, last_i = (a + n - 1 for a, n in zip(mask.start, mask.array.shape, strict=True))
     return (k, j, i), (mask.start, (last_k, last_j, last_i))

@@ -7,11 +7,12 @@ import hashlib
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from OpenVocabCTLib import __version__
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.output.masks import CroppedMask, Index3
+from OpenVocabCTLib.output.segmentation import Segment
 from OpenVocabCTLib.prompts.normalise import make_label
 from OpenVocabCTLib.prompts.parsing import Prompt, PromptSet
 from OpenVocabCTLib.prompts.vocabulary import COMPILED_FILE
@@ -122,16 +123,17 @@ class _SegmenterScan:
         return [answers[index] for index in range(len(queries))]
 
     def _known(self, texts: Sequence[str]) -> list[Answer]:
-        return [_answer(segment) for segment in self.study.segment(texts).segments]
+        return [answer_of(segment) for segment in self.study.segment(texts).segments]
 
     def _free(self, texts: Sequence[str]) -> list[Answer]:
         if self._unguarded is None:
             self._unguarded = _unguarded(self.study)
         prompts = PromptSet(Prompt(text, make_label(text), None, "free", text, "") for text in texts)
-        return [_answer(segment) for segment in self._unguarded.segment(prompts).segments]
+        return [answer_of(segment) for segment in self._unguarded.segment(prompts).segments]
 
 
-def _answer(segment: Any) -> Answer:
+def answer_of(segment: Segment) -> Answer:
+    """What a segment says, as the suites want it."""
     # A refused prompt is never asked and has presence 0, which no sigmoid gives.
     judged = segment.found or segment.presence > 0.0
     return Answer(segment.cropped if segment.found else None, float(segment.presence) if judged else None)
