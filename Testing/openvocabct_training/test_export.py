@@ -11,18 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from openvocabct_training.data.store import CaseStore
-from openvocabct_training.export import (
-    TrainedNetwork,
-    export_checkpoint,
-    load_checkpoint,
-    read_decision,
-    without_untrained_queries,
-)
+from openvocabct_training.export import export_checkpoint, load_checkpoint, read_decision
 from OpenVocabCTLib.errors import InputError, ModelError
 from OpenVocabCTLib.inference.questions import Wording
 from OpenVocabCTLib.inference.segmenter import Segmenter
 from OpenVocabCTLib.models import checkpoints
-from OpenVocabCTLib.models.config import ArchitectureConfig, ModelConfig, PreprocessingConfig
+from OpenVocabCTLib.models.config import ArchitectureConfig, PreprocessingConfig
 from OpenVocabCTLib.prompts.vocabulary import Side
 from OpenVocabCTLib.volume import CTVolume
 from Testing.openvocabct_lib.inference.phantoms import oblique_geometry, volume_on
@@ -63,17 +57,6 @@ def test_exported_weights_are_the_averaged_ones_in_half_precision(model: Path, r
         assert torch.equal(tensor, averaged[name].half()), name
     current = raw["current_model_state"]
     assert any(not torch.equal(exported[name], current[f"model.{name}"].half()) for name in exported)
-
-
-def test_a_concept_that_was_not_trained_has_the_query_of_its_words() -> None:
-    architecture = ArchitectureConfig(concepts=("larynx", "mandible", "liver"))
-    queries = torch.randn(3, 5)
-    network = TrainedNetwork(ModelConfig(architecture, PreprocessingConfig()), {"concept_queries": queries}, None)
-    exported = without_untrained_queries(network, {"larynx": 3, "liver": 0, "spleen": 2})["concept_queries"]
-    assert torch.equal(exported[0], queries[0]) and not exported[1:].any()
-    assert queries.all()  # the checkpoint's own are left alone
-    everything = without_untrained_queries(network, dict.fromkeys(architecture.concepts, 1))
-    assert torch.equal(everything["concept_queries"], queries)
 
 
 def test_the_exported_model_runs(model: Path, raw: dict[str, Any]) -> None:

@@ -15,7 +15,6 @@ from openvocabct_training.finetune import TextPromptedSegmentation
 from openvocabct_training.losses import PRIOR_LOGIT
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.models.config import ArchitectureConfig, PreprocessingConfig
-from OpenVocabCTLib.models.openvocab import CONCEPT_SCALE
 from Testing.openvocabct_training.tiny_run import SAMPLES_PER_EPOCH, train
 from Testing.openvocabct_training.toys import TEXT_DIM, HashEncoder, head_phantom
 
@@ -52,13 +51,6 @@ def one_sample(padding: int = 1) -> Sample:
 def test_nothing_is_likely_before_anything_is_learned() -> None:
     step = module()._step(one_sample(0))
     assert float(step.logits.mean()) == pytest.approx(PRIOR_LOGIT, abs=0.7)
-
-
-def test_concepts_start_with_queries_of_their_own() -> None:
-    first = module().model.concept_queries.detach() * CONCEPT_SCALE
-    assert not torch.equal(first[0], first[1])
-    assert 0.3 < float(first[:, :-1].std()) < 3.0 and not first[:, -1].any()
-    assert not module(concept_spread=0.0).model.concept_queries.any()
 
 
 def test_loss_falls_on_one_sample() -> None:

@@ -28,7 +28,6 @@ from OpenVocabCTLib.text.bank import EmbeddingBank
 from OpenVocabCTLib.text.encoder import HuggingFaceTextEncoder, TextEncoder
 
 _PREFIX = "model."
-_QUERIES = "concept_queries"
 
 # A checkpoint of a module that Python code made holds these; one that LightningCLI made holds plain dictionaries.
 torch.serialization.add_safe_globals([ArchitectureConfig, PreprocessingConfig])
@@ -119,10 +118,9 @@ def export_checkpoint(
     if concepts is None:
         concepts = count_concepts(CaseStore(store).records("train"))
     output.mkdir(parents=True, exist_ok=True)
-    weights = without_untrained_queries(network, concepts)
     with replacing(output / WEIGHTS_FILE) as temporary:
         # Not save_file, which makes the file private to the user.
-        temporary.write_bytes(save({key: tensor.half().contiguous() for key, tensor in weights.items()}))
+        temporary.write_bytes(save({key: tensor.half().contiguous() for key, tensor in network.weights.items()}))
     vocabulary = Vocabulary.load()
     texts = [phrase for concept in concepts for phrase in vocabulary.phrases(vocabulary.get(concept))]
     with replacing(output / BANK_FILE) as temporary:
@@ -130,21 +128,6 @@ def export_checkpoint(
     config = network.config if decision is None else replace(network.config, decision=decision)
     write_config(output, config, concepts, name, version)
     verify(output)
-
-
-def without_untrained_queries(network: TrainedNetwork, concepts: Mapping[str, int]) -> dict[str, Tensor]:
-    """The weights; a concept that no training case showed has the query of its words, not that of a random start.
-
-    Args:
-        network: what was trained.
-        concepts: concept id -> number of training cases that show it.
-    """
-    weights = dict(network.weights)
-    untrained = [row for row, concept in enumerate(network.config.architecture.concepts) if not concepts.get(concept)]
-    if untrained:
-        weights[_QUERIES] = weights[_QUERIES].clone()
-        weights[_QUERIES][untrained] = 0.0
-    return weights
 
 
 def write_config(

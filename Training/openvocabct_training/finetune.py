@@ -15,7 +15,7 @@ from openvocabct_training.patch_training import PatchTraining, StepResult
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.models.config import ArchitectureConfig, PreprocessingConfig
 from OpenVocabCTLib.models.heads import Queries, presence_logits, voxel_logits
-from OpenVocabCTLib.models.openvocab import CONCEPT_SCALE, ImageFeatures, OpenVocabCT
+from OpenVocabCTLib.models.openvocab import ImageFeatures, OpenVocabCT
 from OpenVocabCTLib.models.stunet import SIZES
 
 # Resuming a run of a module that Python code made needs these; LightningCLI saves plain dictionaries instead.
@@ -40,9 +40,6 @@ class TextPromptedSegmentation(PatchTraining):
         concept_rate: learning rate of the concepts' own corrections of their queries, relative to ``learning_rate``.
             At 1 those of a structure that few patches show are left behind by the image tower and by the MLP, which
             every prompt moves: see Training/COMPARISON.md.
-        concept_spread: standard deviation of the components that these corrections start with.  From nothing, the MLP
-            gives all concepts almost one query at first, and the image tower learns no features to tell those apart
-            that have little in common with their neighbours but their words.
         init_from: another name of ``initial_weights``; a checkpoint of ``openvocabct-train pretrain`` for example.
         channels_last: lay out voxels with channels last, the fast layout of 3D convolutions in bf16.  The results
             are the same up to rounding; in fp32 on a CPU, or on other hardware, the other layout may be the faster one.
@@ -64,8 +61,7 @@ class TextPromptedSegmentation(PatchTraining):
         partial_weights: bool = False,
         channels_last: bool = True,
         init_from: str | None = None,
-        concept_rate: float = 5.0,
-        concept_spread: float = 1.0,
+        concept_rate: float = 10.0,
     ) -> None:
         if initial_weights is not None and init_from is not None:
             raise InputError("model.initial_weights and model.init_from are both given", "give one of them")
@@ -81,7 +77,6 @@ class TextPromptedSegmentation(PatchTraining):
             )
         self.model = OpenVocabCT(architecture, preprocessing)
         nn.init.constant_(self.model.query_head.voxel.bias[-1:], PRIOR_LOGIT)
-        nn.init.normal_(self.model.concept_queries[:, :-1], std=concept_spread / CONCEPT_SCALE)
         if not architecture.concepts:
             # A distributed run waits for the gradient of every parameter, of an empty one too.
             self.model.concept_queries.requires_grad_(False)
