@@ -61,6 +61,8 @@ def test_what_cannot_be_drawn_is_named(tmp_path: Path) -> None:
     picture = tmp_path / "curves.png"
     with pytest.raises(InputError, match="nothing to draw"):
         curves([], picture)
+    with pytest.raises(InputError, match="mean of 0 steps"):
+        curves([run], picture, span=0)
     with pytest.raises(InputError, match="empty holds no TensorBoard logs"):
         curves([tmp_path / "empty"], picture)
     with pytest.raises(InputError, match="cnn did not log 'train/dice_loss': choose one of train/loss"):

@@ -15,18 +15,23 @@ def curves(runs: Sequence[Path], output: Path, value: str = "train/dice_loss", s
     """Draw one line for each run.
 
     Args:
-        runs: run folders; the name of a folder is that of its line.
+        runs: run folders; the name of a folder is that of its line, or all of its path if two have the same.
         output: PNG file to write.
         value: a value that all runs logged.
         span: of the running mean, in steps; one step of one patch says little.
 
     Raises:
-        InputError: a folder holds no logs, a run did not log the value, or the output cannot be written.
+        InputError: a folder holds no logs, a run did not log the value, the span is no number of steps, or the output
+            cannot be written.
         ResourceError: the disk is full.
     """
     if not runs:
         raise InputError("there is nothing to draw", "give run folders of `openvocabct-train fit`")
-    lines = {run.name: running_mean(*read_scalars(run, value), span) for run in runs}
+    if span < 1:
+        raise InputError(f"a mean of {span} steps is none", "give a span of 1 or more")
+    names = [run.name for run in runs]
+    told_apart = [run.name if names.count(run.name) == 1 else str(run) for run in runs]
+    lines = {name: running_mean(*read_scalars(run, value), span) for name, run in zip(told_apart, runs, strict=True)}
     write_curves(lines, f"{value}, mean of {span} steps", output)
 
 
