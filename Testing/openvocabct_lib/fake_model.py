@@ -6,6 +6,7 @@ Run as a script it is ``openvocabct`` with this model; FAKE_TILE_SECONDS makes i
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -107,4 +108,6 @@ def write_ct(path: Path, shape: tuple[int, int, int] = (20, 24, 30)) -> Path:
 if __name__ == "__main__":
     from OpenVocabCTLib.cli import main
 
+    # In the background of a shell SIGINT is ignored, and every child inherits that: tests could not interrupt it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main(sys.argv[1:], fake_services())
