@@ -35,8 +35,11 @@ def adamw_with_warmup(
         raise ValueError(f"there is no parameter {unknown[0]!r}")
     learning = {name: weight for name, weight in parameters.items() if weight.requires_grad}
     groups: list[dict[str, Any]] = [{"params": [weight for name, weight in learning.items() if name not in factors]}]
-    for name in (name for name in learning if name in factors):
-        groups.append({"params": [learning[name]], "lr": learning_rate * factors[name]})
+    groups += [
+        {"params": [weight], "lr": learning_rate * factors[name]}
+        for name, weight in learning.items()
+        if name in factors
+    ]
     optimizer = torch.optim.AdamW(groups, lr=learning_rate, weight_decay=weight_decay)
     total = max(1, int(module.trainer.estimated_stepping_batches))
 

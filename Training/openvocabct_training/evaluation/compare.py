@@ -77,13 +77,16 @@ def compare(paths: Sequence[Path], output: Path | None = None) -> str:
     common = [case for case in systems[0].records if all(case in system.records for system in systems)]
     if not common:
         raise InputError("these systems have no patient in common", "evaluate them on the same cases")
-    per_system = {system.name: [system.records[case] for case in common] for system in systems}
-    concepts = _asked_of_all(list(per_system.values()))
-    text = _page(systems, common, concepts)
+    per_system = [[system.records[case] for case in common] for system in systems]
+    concepts = _asked_of_all(per_system)
+    text = _page(systems, common, per_system, concepts)
     if output is not None:
         with replacing(output) as temporary:
             temporary.write_text(text, encoding="utf-8")
-        dice = {name: _dice_of_patients(records, concepts) for name, records in per_system.items()}
+        dice = {
+            system.name: _dice_of_patients(records, concepts)
+            for system, records in zip(systems, per_system, strict=True)
+        }
         write_system_boxes(dice, output.with_suffix(".png"))
     return text
 
@@ -113,8 +116,12 @@ def _told_apart(systems: Sequence[System], paths: Sequence[Path]) -> list[System
     ]
 
 
-def _page(systems: Sequence[System], common: Sequence[str], concepts: Sequence[str]) -> str:
-    per_system = [[system.records[case] for case in common] for system in systems]
+def _page(
+    systems: Sequence[System],
+    common: Sequence[str],
+    per_system: Sequence[Sequence[dict[str, Any]]],
+    concepts: Sequence[str],
+) -> str:
     first = accuracy_suite.table(per_system[0], "dice", concepts)
     rows = [
         _row(system, records, concepts, None if system is systems[0] else first)

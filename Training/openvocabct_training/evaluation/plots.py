@@ -114,7 +114,7 @@ def write_reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]], 
     above.plot((0, 1), (0, 1), color="#888888", linestyle="--", linewidth=1)
     for place, (name, bins) in enumerate(curves.items()):
         means, shares, counts = zip(*bins, strict=True)
-        colour = ("#c2571a", "#3b7dd8")[place % 2]
+        colour = _COLOURS[place % len(_COLOURS)]
         # A bin of one sample says 0 or 1 and little else: the area of a mark is its number of samples.
         above.plot(means, shares, color=colour, linewidth=1, alpha=0.4)
         above.scatter(means, shares, [12 + 4 * count for count in counts], color=colour, alpha=0.8, label=name)
@@ -146,8 +146,9 @@ def write_system_boxes(dice: Mapping[str, Mapping[str, Sequence[float]]], path: 
     figure = _figure(2.0 + 0.25 * len(structures) * (len(dice) + 1), 4.2)
     axes = figure.add_subplot()
     width = 0.8 / len(dice)
+    shown = []
     for place, values in enumerate(dice.values()):
-        axes.boxplot(
+        boxes = axes.boxplot(
             [list(values[structure]) for structure in structures],
             positions=[n + (place - (len(dice) - 1) / 2) * width for n in range(len(structures))],
             widths=0.8 * width, showmeans=True, patch_artist=True, manage_ticks=False,
@@ -155,13 +156,13 @@ def write_system_boxes(dice: Mapping[str, Mapping[str, Sequence[float]]], path: 
             medianprops={"color": "black"}, flierprops={"markersize": 2},
             meanprops={"markersize": 3, "markerfacecolor": "white", "markeredgecolor": "black"},
         )  # fmt: skip
-        axes.bar(0.0, 0.0, color=_COLOURS[place % len(_COLOURS)], alpha=0.6)
+        shown += boxes["boxes"][:1]
     axes.set_xticks(range(len(structures)), list(structures), rotation=20, ha="right")
     axes.set_xlim(-0.6, len(structures) - 0.4)
     axes.set_ylim(-0.02, 1.02)
     axes.set_ylabel(_LABELS["dice"])
     axes.grid(axis="y", alpha=0.3)
-    figure.legend(axes.containers, list(dice), loc="outside upper center", ncols=3, fontsize=9)
+    figure.legend(shown, list(dice), loc="outside upper center", ncols=3, fontsize=9)
     _save(figure, path)
 
 
