@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from OpenVocabCTLib.models.stunet import SIZES, STUNet, UpsampleLayer
+from OpenVocabCTLib.models.stunet import SIZES, InstanceNorm3d, STUNet, UpsampleLayer
 
 
 class PublishedBlock(nn.Module):
@@ -86,6 +86,36 @@ def test_a_published_state_dict_loads_strictly_and_gives_the_same_features(publi
 def test_another_state_dict_is_refused(published: PublishedSTUNet) -> None:
     with pytest.raises(RuntimeError):
         STUNet((4, 8, 16, 32, 64, 64), depth=1).load_state_dict(encoder_and_decoder(published), strict=True)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("training", [True, False])
+def test_instance_normalisation_and_its_gradients_are_right_in_every_layout(
+    layout: torch.memory_format, batch: int, training: bool
+) -> None:
+    torch.manual_seed(0)
+    norm = InstanceNorm3d(4, affine=True).train(training)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    image, upstream = torch.randn(2, batch, 4, 5, 6, 7)
+    exact = image.double().requires_grad_()
+    middle, spread = exact.mean((2, 3, 4), keepdim=True), exact.var((2, 3, 4), unbiased=False, keepdim=True)
+    scale, shift = (part.detach().double()[:, None, None, None].requires_grad_() for part in (norm.weight, norm.bias))
+    expected = (exact - middle) / (spread + norm.eps).sqrt() * scale + shift
+    expected.backward(upstream.double())
+    image = image.to(memory_format=layout).requires_grad_()
+    found = norm(image)
+    torch.testing.assert_close(found, expected.float())
+    if training:
+        found.backward(upstream.to(memory_format=layout))
+        for ours, its in ((image, exact), (norm.weight, scale), (norm.bias, shift)):
+            torch.testing.assert_close(ours.grad, its.grad.float().view_as(ours), rtol=1e-4, atol=1e-4)
+
+
+def test_a_training_step_keeps_channels_last() -> None:
+    image = torch.randn(1, 4, 8, 8, 8).to(memory_format=torch.channels_last_3d)
+    assert InstanceNorm3d(4, affine=True)(image).is_contiguous(memory_format=torch.channels_last_3d)
 
 
 def test_convolution_before_upsampling_equals_the_published_order() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from openvocabct_training.baselines.click_heads import CLICK_HEADS, ClickHeadName, ClickQueryHead
 from openvocabct_training.baselines.training import choose_rows
 from openvocabct_training.baselines.universal_model import TEMPLATE, DynamicHead, UniversalModelSegmentation
 from openvocabct_training.clicks import centre_most_voxel
@@ -39,7 +42,7 @@ def test_one_step(name: str) -> None:
     assert without == []
 
 
-@pytest.mark.parametrize("name", ["cnn", "vit", "universal"])
+@pytest.mark.parametrize("name", ["cnn", "vit", "universal", "visual"])
 def test_nothing_is_likely_before_anything_is_learned(name: str) -> None:
     torch.manual_seed(0)
     module, sample = ALL[name](), one_sample()
@@ -128,6 +131,50 @@ def test_class_names_are_embedded_once(encoder: HashEncoder) -> None:
 
 
 # Clicks
+
+
+def test_a_click_asks_with_the_feature_where_it_is_and_the_distance_in_millimetres() -> None:
+    torch.manual_seed(0)
+    head = ClickQueryHead(5, (2.0, 3.0, 4.0), width=6)
+    features, clicks = torch.randn(1, 5, 4, 6, 8), torch.tensor([[1, 2, 3], [3, 0, 7]])
+    logits = head(features, clicks)
+    for click, answer in zip(clicks.tolist(), logits, strict=True):
+        said = head.query(features[0, :, *click])
+        for voxel in ((0, 0, 0), (1, 2, 3), (3, 5, 7)):
+            embedded = head.embed.weight[:, :, 0, 0, 0] @ features[0, :, *voxel] + head.embed.bias
+            away_mm = math.dist(*((i * 2.0, j * 3.0, k * 4.0) for i, j, k in (click, voxel)))
+            expected = said[:6] @ embedded - F.softplus(said[6]) * away_mm / 100.0 + said[7]
+            assert float(answer[voxel]) == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_the_click_says_which_of_two_alike_structures() -> None:
+    torch.manual_seed(0)
+    head = ClickQueryHead(2, (10.0, 10.0, 10.0))
+    masks = torch.zeros(2, 6, 6, 20, dtype=torch.bool)
+    masks[0, 2:5, 2:5, 2:5] = masks[1, 2:5, 2:5, 14:17] = True
+    features, clicks = torch.stack((masks.any(0), ~masks.any(0))).float()[None], torch.tensor([[3, 3, 3], [3, 3, 15]])
+    optimiser = torch.optim.Adam(head.parameters(), 1e-2)
+    for _ in range(150):
+        optimiser.zero_grad()
+        F.binary_cross_entropy_with_logits(head(features, clicks), masks.float()).backward()
+        optimiser.step()
+    assert torch.equal(head(features, clicks) > 0, masks)
+    assert torch.equal(head(features, clicks.flip(0)) > 0, masks.flip(0))
+
+
+@pytest.mark.parametrize("head", CLICK_HEADS)
+def test_every_head_takes_a_step(head: ClickHeadName) -> None:
+    torch.manual_seed(0)
+    module = visual(head=head)
+    step = module._step(one_sample())
+    step.loss.backward()
+    assert step.loss.isfinite()
+    assert all(weight.grad is not None for weight in module.parameters() if weight.requires_grad)
+
+
+def test_an_unknown_head_is_named() -> None:
+    with pytest.raises(InputError, match="no head 'box'"):
+        visual(head="box")
 
 
 def test_the_centre_of_a_ball() -> None:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import torch
-from monai.networks.nets.vista3d import PointMappingSAM
 from torch import Tensor
 
+from openvocabct_training.baselines.click_heads import CLICK_HEADS, ClickHeadName
 from openvocabct_training.baselines.training import BaselineTraining, check_size
 from openvocabct_training.clicks import centre_most_voxel
 from openvocabct_training.data.dataset import Sample
+from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.models.config import PreprocessingConfig
 from OpenVocabCTLib.models.stunet import SIZES, STUNet
 
-_INSIDE = 1
-
 
 class VisualPromptSegmentation(BaselineTraining):
-    """STU-Net backbone and the point head of VISTA3D (He et al. 2024, arXiv:2406.05285), from MONAI.
+    """STU-Net backbone and a head that is asked with clicks.
 
     Every prompt is one click inside of its structure: a random voxel in training, the centre-most one in validation.
     A structure that is not there cannot be clicked on, so what is absent teaches nothing.
@@ -24,13 +23,14 @@ class VisualPromptSegmentation(BaselineTraining):
     Args:
         preprocessing: what the network expects of a CT.
         size: of the STU-Net backbone.
+        head: "query", which learns soon, or "vista3d", whose attention needs far more steps: see ``click_heads``.
         leftness_input: see ``BaselineTraining``.
         learning_rate: see ``PatchTraining``.
         weight_decay: see ``PatchTraining``.
         warmup_steps: see ``PatchTraining``.
 
     Raises:
-        InputError: there is no such size.
+        InputError: there is no such size, or no such head.
     """
 
     title = "visual prompt (one click)"
@@ -39,24 +39,21 @@ class VisualPromptSegmentation(BaselineTraining):
         self,
         preprocessing: PreprocessingConfig,
         size: str = "small16",
+        head: ClickHeadName = "query",
         leftness_input: bool = True,
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-4,
         warmup_steps: int = 100,
     ) -> None:
         check_size(size)
+        if head not in CLICK_HEADS:
+            raise InputError(f"there is no head {head!r}", f"choose one of {', '.join(CLICK_HEADS)}")
         channels = SIZES[size].channels
         stride = 2 ** (len(channels) - 1)
         super().__init__(preprocessing, (), stride, leftness_input, (), learning_rate, weight_decay, warmup_steps)
         self.save_hyperparameters()
         self.backbone = STUNet(channels, SIZES[size].depth, in_channels=self.input_channels)
-        self.head = PointMappingSAM(channels[0], n_classes=1, last_supported=1)
-        # Parts of the head for other kinds of prompts: a distributed run waits for the gradient of every parameter.
-        for unused in (
-            self.head.class_embeddings, self.head.zeroshot_embed, self.head.not_a_point_embed,
-            self.head.special_class_embed, self.head.point_embeddings[0], self.head.mask_downsample,
-        ):  # fmt: skip
-            unused.requires_grad_(False)
+        self.head = CLICK_HEADS[head](channels[0], preprocessing.voxel_mm)
         self._lay_out()
 
     def asked(self, sample: Sample) -> Tensor:
@@ -76,16 +73,15 @@ class VisualPromptSegmentation(BaselineTraining):
 
     def click(self, features: Tensor, clicks: Tensor) -> Tensor:
         """(1, C, D, H, W) features and (n, 3) voxel indices inside of n structures to (n, D, H, W) logits."""
-        labels = torch.full((len(clicks), 1), _INSIDE, device=features.device)
-        logits: Tensor = self.head(features, clicks[:, None].to(features.device, torch.float32), labels)
-        return logits[:, 0]
+        logits: Tensor = self.head(features, clicks)
+        return logits
 
     def _answer_patch(self, features: Tensor, target: Tensor, asked: Tensor) -> Tensor:
         prompts = torch.nonzero(asked).flatten()
         nothing = features.new_zeros(target.shape)
         if not len(prompts):
             # The head takes part in every step all the same, as a distributed run expects; its answer counts nothing.
-            return nothing + 0.0 * self.click(features, torch.zeros(1, 3))
+            return nothing + 0.0 * self.click(features, torch.zeros(1, 3, dtype=torch.long))
         clicks = torch.tensor([self._choose_click(target[index]) for index in prompts])
         return nothing.index_copy(0, prompts, self.click(features, clicks))
 
