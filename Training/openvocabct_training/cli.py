@@ -91,6 +91,13 @@ def refit(options: argparse.Namespace) -> None:
     print(options.output)
 
 
+def thresholds(options: argparse.Namespace) -> None:
+    """Voxel thresholds of a finished model."""
+    from openvocabct_training.calibration.thresholds import choose_thresholds, markdown
+
+    print(markdown(choose_thresholds(options.model, options.source, options.dataset, options.patients)), end="")
+
+
 def calibrate(options: argparse.Namespace) -> None:
     """Probability of presence of a finished model."""
     from openvocabct_training.calibration import calibrate as run
@@ -184,6 +191,13 @@ def _parser() -> argparse.ArgumentParser:
     step.add_argument("--version", default="0.1.0", help="of the model (%(default)s)")
     step.add_argument("--decision", type=Path, help="YAML file with thresholds, for example small16_decision.yaml")
     step.set_defaults(run=export)
+
+    step = commands.add_parser("thresholds", help="choose voxel thresholds of the structures, on training patients")
+    step.add_argument("model", type=Path, help="model folder; its config.json gets the thresholds")
+    step.add_argument("source", type=Path, help="folder that holds one folder per data set")
+    step.add_argument("--dataset", default="openkbp", help="data set of SOURCE (%(default)s)")
+    step.add_argument("--patients", type=int, default=24, metavar="N", help="training patients (%(default)s)")
+    step.set_defaults(run=thresholds)
 
     step = commands.add_parser("calibrate", help="fit the probability that a structure is in the scan, on validation")
     step.add_argument("model", type=Path, help="model folder; its config.json gets the parameters")

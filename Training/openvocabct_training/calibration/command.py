@@ -14,6 +14,7 @@ from scipy.special import expit
 
 from openvocabct_training.calibration import fitting
 from openvocabct_training.calibration.fitting import Quality, Samples
+from openvocabct_training.calibration.model_config import change_decision
 from openvocabct_training.calibration.views import View, views
 from openvocabct_training.evaluation.cases import EvaluationCase, find_cases
 from openvocabct_training.evaluation.plots import write_reliability
@@ -21,7 +22,6 @@ from openvocabct_training.evaluation.report import table
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.inference.presence import features
 from OpenVocabCTLib.inference.segmenter import Segmenter
-from OpenVocabCTLib.models.checkpoints import CONFIG_FILE
 from OpenVocabCTLib.models.config import DecisionConfig
 from OpenVocabCTLib.output.atomic import probe_folder, replacing
 
@@ -70,7 +70,7 @@ def calibrate(
     values, thresholds = fitting.leave_one_out(samples)
     before = fitting.measure(samples.heads, samples, DecisionConfig.presence_threshold)
     after = fitting.measure(values, samples, thresholds)
-    _write_config(model, asdict(config), threshold)
+    change_decision(model, lambda _: {"presence_threshold": threshold}, presence=asdict(config))
     figures = {
         "model": model.resolve().name,
         "presence": asdict(config),
@@ -137,15 +137,6 @@ def _samples(rows: Sequence[dict[str, Any]]) -> Samples:
         np.array([row["answered"] for row in rows], bool),
         np.array([row["patient"] for row in rows]),
     )
-
-
-def _write_config(model: Path, presence: dict[str, Any], threshold: float) -> None:
-    path = model / CONFIG_FILE
-    raw = json.loads(path.read_text(encoding="utf-8"))
-    raw["decision"] = {**raw.get("decision", {}), "presence_threshold": threshold}
-    raw["presence"] = presence
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
 
 
 def markdown(figures: dict[str, Any], before: Quality, after: Quality) -> str:
