@@ -45,8 +45,9 @@ def record(name: str, entry: dict[str, Any], case: str = "a", suspect: tuple[str
 
 def scored(dice: float | None, outcome: str = "scored", **changes: Any) -> dict[str, Any]:
     return {
-        "outcome": outcome, "dice": dice, "nsd": dice, "hd95_mm": 3.0 if outcome == "scored" else None,
-        "reference_ml": 1.0, "answer_ml": 1.0, "tolerance_mm": 3.0, "presence": 0.9, "held_out": False, **changes,
+        "outcome": outcome, "dice": dice, "dice_in_extent": dice, "nsd": dice,
+        "hd95_mm": 3.0 if outcome == "scored" else None, "reference_ml": 1.0, "answer_ml": 1.0,
+        "tolerance_mm": 3.0, "presence": 0.9, "held_out": False, **changes,
     }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from openvocabct_training.data.physics import LUNG_MIN_ML, body, lungs
 from openvocabct_training.evaluation.cases import EvaluationCase
+from openvocabct_training.evaluation.extent import long_axis
 from OpenVocabCTLib.geometry import MINIMUM_SIZE, Geometry
 from OpenVocabCTLib.inference.grid import to_working, working_grid
 from OpenVocabCTLib.output.masks import CroppedMask
@@ -76,7 +77,7 @@ def views(case: EvaluationCase, concepts: frozenset[str], vocabulary: Vocabulary
     volume, references = case.read()
     usable = {one: mask for one, mask in references.items() if one in concepts and one not in case.suspect}
     drawn = {one: mask for one, mask in usable.items() if mask.count}
-    axis, up = _long_axis(volume.geometry)
+    axis, up = long_axis(volume.geometry)
     count = volume.geometry.shape[axis]
     parts = [_Part("whole", axis, 0, count)]
     if drawn and count // 2 >= 2 * MINIMUM_SIZE:
@@ -141,9 +142,3 @@ def _cut(volume: CTVolume, part: _Part) -> CTVolume:
     array = volume.array[part.index]
     geometry = Geometry.from_affine_lps(affine, (array.shape[0], array.shape[1], array.shape[2]))
     return CTVolume.from_array(array, geometry, source=volume.source)
-
-
-def _long_axis(geometry: Geometry) -> tuple[int, bool]:
-    """Return the array axis along the patient's length, and whether it runs towards the head."""
-    column, letter = next((n, letter) for n, letter in enumerate(geometry.axis_codes()) if letter in "SI")
-    return 2 - column, letter == "S"

@@ -14,6 +14,7 @@ from typing import Literal, TypedDict
 
 import numpy as np
 
+from openvocabct_training.evaluation.extent import within_extent
 from OpenVocabCTLib.geometry import Geometry
 from OpenVocabCTLib.output.masks import CroppedMask
 
@@ -27,6 +28,7 @@ class Score(TypedDict):
     Attributes:
         outcome: which of the two are empty.
         dice: overlap, 0 where missed, None where the reference is empty.
+        dice_in_extent: the same within the slices that the reference was drawn on, see `extent`.
         nsd: normalised surface Dice, 0 where missed, None where the reference is empty.
         hd95_mm: 95th percentile of the Hausdorff distance in mm, None unless both have voxels.
         reference_ml: volume of the reference.
@@ -35,6 +37,7 @@ class Score(TypedDict):
 
     outcome: Outcome
     dice: float | None
+    dice_in_extent: float | None
     nsd: float | None
     hd95_mm: float | None
     reference_ml: float
@@ -74,20 +77,23 @@ def score(reference: CroppedMask, answer: CroppedMask | None, geometry: Geometry
     voxel = geometry.voxel_volume_ml
     outcome: Outcome
     overlap: float | None = None
+    in_extent: float | None = None
     nsd: float | None = None
     distance: float | None = None
     if answer is not None and answer.count and reference.count:
         outcome = "scored"
         overlap = mask_dice(reference, answer)
+        in_extent = mask_dice(reference, within_extent(answer, reference, geometry))
         # Axes are orthogonal, so that their spacing alone gives distances; arrays are (K, J, I), spacing is I, J, K.
         nsd, distance = surface_agreement(reference, answer, geometry.spacing[::-1], tolerance_mm)
     elif reference.count:
-        outcome, overlap, nsd = "missed", 0.0, 0.0
+        outcome, overlap, in_extent, nsd = "missed", 0.0, 0.0, 0.0
     else:
         outcome = "invented" if _count(answer) else "empty"
     return Score(
         outcome=outcome,
         dice=overlap,
+        dice_in_extent=in_extent,
         nsd=nsd,
         hd95_mm=distance,
         reference_ml=reference.count * voxel,

@@ -15,7 +15,12 @@ from OpenVocabCTLib.output.atomic import replacing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_LABELS = {"dice": "Dice", "nsd": "normalised surface Dice", "hd95_mm": "95 % Hausdorff distance (mm)"}
+_LABELS = {
+    "dice": "Dice",
+    "dice_in_extent": "Dice in the drawn slices",
+    "nsd": "normalised surface Dice",
+    "hd95_mm": "95 % Hausdorff distance (mm)",
+}
 _DPI = 120
 _COLOURS = ("#c2571a", "#3b7dd8", "#4a9b5e", "#8a5fb5", "#7a7a7a", "#c9a227")
 

@@ -21,7 +21,8 @@ def markdown(result: dict[str, Any]) -> str:
         parts.append(table(_STRUCTURE_HEAD, _structure_rows(summary)))
         parts.append(
             "Means over patients with their 95 % bootstrap interval, doubtful references left out. A structure that was"
-            " missed counts as Dice 0 and NSD 0, and has no HD95. NSD: normalised surface Dice at the tolerance given."
+            " missed counts as Dice 0 and NSD 0, and has no HD95. In drawn slices: Dice without the slices above"
+            " and below those that the reader drew on. NSD: normalised surface Dice at the tolerance given."
         )
     parts.append(table(("suite", "figure", "value"), suite_rows(summary)))
     for name in ("missed", "drawn_where_reference_is_empty", "invented", "skipped"):
@@ -48,7 +49,7 @@ def with_interval(value: float | None, interval: Sequence[float] | None, digits:
     return f"{value:.{digits}f} [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
 
 
-_STRUCTURE_HEAD = ("structure", "patients", "Dice", "NSD", "at mm", "HD95 mm", "missed", "doubtful")
+_STRUCTURE_HEAD = ("structure", "patients", "Dice", "in drawn slices", "NSD", "at mm", "HD95 mm", "missed", "doubtful")
 
 
 def _structure_rows(summary: dict[str, Any]) -> list[list[str]]:
@@ -57,8 +58,8 @@ def _structure_rows(summary: dict[str, Any]) -> list[list[str]]:
     for concept, entry in summary["accuracy"].items():
         name = concept.replace("_", " ") + (" (held out)" if concept in held_out else "")
         patients = str(entry["dice"]["n"]) if entry["dice"] else "0"
-        metrics = [_metric(entry["dice"], 3), _metric(entry["nsd"], 3), f"{entry['tolerance_mm']:g}"]
-        metrics.append(_metric(entry["hd95_mm"], 1))
+        metrics = [_metric(entry[metric], 3) for metric in ("dice", "dice_in_extent", "nsd")]
+        metrics += [f"{entry['tolerance_mm']:g}", _metric(entry["hd95_mm"], 1)]
         rows.append([name, patients, *metrics, str(entry["missed"]), str(entry["suspect"])])
     mean = "mean_dice_over_organs"
     rows.append(
@@ -66,6 +67,7 @@ def _structure_rows(summary: dict[str, Any]) -> list[list[str]]:
             "**mean over structures**",
             str(summary["patients"]),
             with_interval(summary[mean], summary[f"{mean}_interval"]),
+            number(summary["mean_dice_in_extent_over_organs"]),
             with_interval(summary["mean_nsd_over_organs"], summary["mean_nsd_over_organs_interval"]),
             "",
             number(summary["mean_hd95_mm_over_organs"], 1),

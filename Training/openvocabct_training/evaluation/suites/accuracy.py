@@ -13,7 +13,7 @@ from openvocabct_training.evaluation.patient import Patient
 from openvocabct_training.evaluation.tolerances import tolerance_mm
 
 NAME = "accuracy"
-METRICS = ("dice", "nsd", "hd95_mm")
+METRICS = ("dice", "dice_in_extent", "nsd", "hd95_mm")
 
 
 def measure(patient: Patient) -> dict[str, Any]:
@@ -67,6 +67,7 @@ def summarise(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "mean_dice_over_organs": grand_mean_of(records, "dice", scored),
         "mean_dice_over_organs_interval": _interval(records, "dice", scored),
         "mean_dice_over_organs_all_references": grand_mean_of(records, "dice", concepts, suspect=True),
+        "mean_dice_in_extent_over_organs": grand_mean_of(records, "dice_in_extent", scored),
         "mean_nsd_over_organs": grand_mean_of(records, "nsd", scored),
         "mean_nsd_over_organs_interval": _interval(records, "nsd", scored),
         "mean_hd95_mm_over_organs": grand_mean_of(records, "hd95_mm", scored),
