@@ -117,12 +117,13 @@ def test_baselines_have_the_data_and_the_budget_of_the_text_prompted_network(bas
     assert model.get("concepts", ours["model"]["architecture"]["concepts"]) == ours["model"]["architecture"]["concepts"]
 
 
+@pytest.mark.parametrize("steps", [600, 2400])
 @pytest.mark.parametrize("system", [FOLDER / "small16_cpu.yaml", *BASELINE_FILES], ids=lambda path: path.stem)
-def test_the_comparison_has_one_budget(system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    budget = FOLDER / "comparison" / "budget.yaml"
+def test_a_comparison_has_one_budget(system: Path, steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = FOLDER / "comparison" / f"budget_{steps}.yaml"
     made = make(monkeypatch, tmp_path, "--config", str(system), "--config", str(budget))
     said = read(budget)
-    assert made.trainer.max_steps == said["trainer"]["max_steps"]
+    assert made.trainer.max_steps == said["trainer"]["max_steps"] == steps
     assert made.datamodule.sampling.patch == tuple(said["data"]["sampling"]["patch"])
     assert made.datamodule.sampling.dataset_weights == {"openkbp": 1.0}
     assert made.datamodule.samples_per_epoch == said["data"]["samples_per_epoch"]

@@ -12,7 +12,7 @@ from torch import Tensor
 from openvocabct_training.data.dataset import Sample
 from openvocabct_training.data.store import CaseStore
 from openvocabct_training.finetune import TextPromptedSegmentation
-from openvocabct_training.losses import PRIOR_LOGIT
+from openvocabct_training.losses import PRIOR_LOGIT, SegmentationLoss, segmentation_loss
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.models.config import ArchitectureConfig, PreprocessingConfig
 from Testing.openvocabct_training.tiny_run import SAMPLES_PER_EPOCH, train
@@ -90,6 +90,21 @@ def test_padding_prompts_have_no_say() -> None:
     for alone, padded in zip(*gradients, strict=True):
         # Concept queries are scaled by 100, and so is the rounding of their gradients.
         torch.testing.assert_close(alone, padded, rtol=1e-3, atol=1e-4)
+
+
+def test_a_structure_is_as_large_on_every_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets: list[Tensor] = []
+
+    def remember(logits: Tensor, target: Tensor, *rest: Tensor) -> SegmentationLoss:
+        targets.append(target)
+        return segmentation_loss(logits, target, *rest)
+
+    monkeypatch.setattr("openvocabct_training.finetune.segmentation_loss", remember)
+    module()._step(one_sample())
+    full, *coarse = (target.float() for target in targets)
+    assert [target.shape[-1] for target in coarse] == [32, 16]
+    for target in coarse:
+        torch.testing.assert_close(target.mean((2, 3, 4)), full.mean((2, 3, 4)))
 
 
 def test_patches_of_a_batch_are_asked_their_own_prompts() -> None:

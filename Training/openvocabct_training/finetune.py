@@ -118,7 +118,9 @@ class TextPromptedSegmentation(PatchTraining):
         for level, weight in enumerate(self.deep_supervision):
             left = F.avg_pool3d(left, 2)
             features = self.auxiliary[level](image.decoder[-2 - level].float())
-            target = F.max_pool3d(sample.target.float(), 2 ** (level + 1))
+            # The share of each coarse voxel that the structure fills.  A maximum would swell the structure, and the
+            # queries, which are those of full resolution, would have to answer for both sizes at once.
+            target = F.avg_pool3d(sample.target.float(), 2 ** (level + 1))
             coarse = segmentation_loss(ask(torch.cat((features, left), dim=1)), target, sample.valid)
             loss = loss + weight * (coarse.bce + coarse.dice)
         tokens = image.presence.float()

@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Trains and evaluates the five systems, and ours without two concepts, at one small budget; writes RUNS/table.md.
-# Run from the repository's root: Training/configs/comparison/run.sh DATA RUNS. What is already there is not done again.
+# Trains and evaluates the five systems at one budget, ours and the CNN with several seeds; writes RUNS/table.md.
+# Run from the repository's root: Training/configs/comparison/run.sh DATA RUNS STEPS, STEPS being 600 or 2400 (the budgets
+# budget_600.yaml and budget_2400.yaml). What is already there is not done again.
 set -euo pipefail
-data=$1 runs=$2
+data=$1 runs=$2 steps=$3
 configs=Training/configs
+budget=$configs/comparison/budget_$steps.yaml
 store=$runs/store
+case $steps in 600) warmup=40 ;; *) warmup=100 ;; esac
 grid='{spacing_mm: [4.0, 6.0, 6.0], hu_windows: [[-1000.0, 1500.0], [-160.0, 240.0]], tile: [64, 64, 64], tile_overlap: 0.375}'
 
 fit() { # NAME CONFIG PREFIX [OPTION ...]; PREFIX: where the configuration keeps the network's options
@@ -12,9 +15,9 @@ fit() { # NAME CONFIG PREFIX [OPTION ...]; PREFIX: where the configuration keeps
     shift 3
     [ -e "$runs/$name/done" ] && return
     rm -rf "${runs:?}/$name"
-    openvocabct-train fit --config "$configs/$config" --config "$configs/comparison/budget.yaml" \
+    openvocabct-train fit --config "$configs/$config" --config "$budget" \
         --data.store "$store" --trainer.default_root_dir "$runs/$name" --trainer.logger.init_args.save_dir "$runs/$name" \
-        "--$prefix.preprocessing=$grid" "--$prefix.learning_rate=1.0e-3" "--$prefix.warmup_steps=40" "$@"
+        "--$prefix.preprocessing=$grid" "--$prefix.learning_rate=1.0e-3" "--$prefix.warmup_steps=$warmup" "$@"
     touch "$runs/$name/done"
 }
 
