@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Trains and evaluates the five systems at one budget, ours and the CNN with several seeds; writes RUNS/table.md.
-# Run from the repository's root: Training/configs/comparison/run.sh DATA RUNS STEPS, STEPS being 600 or 2400 (the budgets
-# budget_600.yaml and budget_2400.yaml). What is already there is not done again.
+# Trains and evaluates the five systems, and ours without two concepts, at one budget; writes RUNS/table.md.
+# Run from the repository's root: Training/configs/comparison/run.sh DATA RUNS STEPS [SEED], STEPS being 600 or 2400 (the
+# budgets budget_600.yaml and budget_2400.yaml). What is already there is not done again.
 set -euo pipefail
-data=$1 runs=$2 steps=$3
+data=$1 runs=$2 steps=$3 seed=${4:-0}
 configs=Training/configs
 budget=$configs/comparison/budget_$steps.yaml
 store=$runs/store
@@ -17,7 +17,8 @@ fit() { # NAME CONFIG PREFIX [OPTION ...]; PREFIX: where the configuration keeps
     rm -rf "${runs:?}/$name"
     openvocabct-train fit --config "$configs/$config" --config "$budget" \
         --data.store "$store" --trainer.default_root_dir "$runs/$name" --trainer.logger.init_args.save_dir "$runs/$name" \
-        "--$prefix.preprocessing=$grid" "--$prefix.learning_rate=1.0e-3" "--$prefix.warmup_steps=$warmup" "$@"
+        "--$prefix.preprocessing=$grid" "--$prefix.learning_rate=1.0e-3" "--$prefix.warmup_steps=$warmup" \
+        --seed_everything "$seed" "$@"
     touch "$runs/$name/done"
 }
 
