@@ -42,7 +42,8 @@ class Loss(nn.Module):
 
     def forward(self, sample: list[Tensor]) -> Tensor:
         """Loss of a batch."""
-        return self.network._step(Sample(*sample)).loss
+        double = (part.double() if part.is_floating_point() else part for part in sample)
+        return self.network._step(Sample(*double)).loss
 
 
 def batches(store: CaseStore, processes: int, rank: int, batch_size: int) -> list[list[Tensor]]:
@@ -65,12 +66,14 @@ def steps(rank: int, processes: int, root: str, meeting_point: str, output: str)
     architecture = ArchitectureConfig(
         size="tiny", embedding_dim=8, text_dim=len(CONCEPTS) + 1, query_hidden_dim=16, concepts=CONCEPTS[:-1]
     )
+    # In double precision: normalising the two voxels that are left at the bottom would make much of rounding.
     network = TextPromptedSegmentation(architecture, PreprocessingConfig(tile=PATCH))
+    network.model.double()
     module: nn.Module = Loss(network)
     if processes > 1:
         dist.init_process_group("gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=processes)
         module = DistributedDataParallel(module)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-4)
     losses, gradients = [], dict[str, Any]()
     for batch in batches(CaseStore(Path(root)), processes, rank, 2 // processes):
         optimizer.zero_grad()

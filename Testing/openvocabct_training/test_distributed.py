@@ -28,6 +28,9 @@ def test_two_processes_do_what_one_does_with_both_batches(store: CaseStore, tmp_
     # The second loss is that of weights which both have changed by the same gradient.
     assert together["losses"] == pytest.approx(alone["losses"], rel=1e-5)
     assert together["losses"][0] != together["losses"][1]
+    first, other = (torch.cat([part.flatten() for part in result["gradients"].values()]) for result in results)
+    assert first.norm() > 1.0
+    assert (first - other).norm() < 1e-5 * first.norm()
 
 
 def test_the_two_are_asked_differently(store: CaseStore) -> None:

@@ -123,7 +123,9 @@ def test_patches_of_a_batch_are_asked_their_own_prompts() -> None:
     with torch.no_grad():
         apart = [network._step(sample) for sample in (first, second)]
         together = network._step(both)
-    torch.testing.assert_close(together.parts["bce"], (apart[0].parts["bce"] + apart[1].parts["bce"]) / 2)
+    mean_bce = (apart[0].parts["bce"] + apart[1].parts["bce"]) / 2
+    # Convolutions of two patches round in another way than those of one.
+    torch.testing.assert_close(together.parts["bce"], mean_bce, rtol=1e-4, atol=1e-5)
     expected = torch.cat([step.per_prompt_dice for step in apart])
     torch.testing.assert_close(together.per_prompt_dice, expected, equal_nan=True, rtol=1e-4, atol=1e-5)
 
