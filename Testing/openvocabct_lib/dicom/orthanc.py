@@ -64,10 +64,11 @@ class Orthanc:
         raise AssertionError(f"Orthanc did not start: {self._log.read_text()}")
 
     def stop(self, kill: bool = False) -> None:
-        if self._process is not None:
-            (self._process.kill if kill else self._process.terminate)()
-            self._process.wait(30)
-            self._process = None
+        # Taken first: another thread may start the server again while this one waits.
+        process, self._process = self._process, None
+        if process is not None:
+            (process.kill if kill else process.terminate)()
+            process.wait(30)
 
     def ask(self, path: str) -> Any:
         address = f"http://127.0.0.1:{self.port}{path}"
