@@ -13,6 +13,7 @@ from torchmetrics import MeanMetric
 
 from openvocabct_training.data.dataset import Sample
 from openvocabct_training.optimisation import adamw_with_warmup
+from openvocabct_training.shallow_convolutions import protect_shallow_convolutions
 from OpenVocabCTLib.models.config import PreprocessingConfig
 
 _MEANS = ("loss", "bce", "dice_loss", "presence", "soft_dice")
@@ -73,6 +74,10 @@ class PatchTraining(pl.LightningModule):
     @abstractmethod
     def _step(self, sample: Sample) -> StepResult:
         """Loss of one batch."""
+
+    def on_fit_start(self) -> None:
+        """Guard against wrong gradients, see ``protect_shallow_convolutions``."""
+        protect_shallow_convolutions(self)
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         """One optimisation step."""

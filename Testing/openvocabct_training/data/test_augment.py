@@ -13,6 +13,7 @@ from openvocabct_training.data.augment import (
     change_intensity,
     on_voxels,
     patch_positions,
+    random_displacement,
     random_matrix,
     rotation_matrix,
     sample_patch,
@@ -137,6 +138,85 @@ def test_random_matrices_never_mirror(seed: int) -> None:
     assert scales.max() <= config.scale[1] * np.exp(0.05)
     # No rotation comes near to exchanging left and right.
     assert matrix[2, 2] > 0.7
+
+
+# Elastic deformation
+
+ELASTIC = AugmentationConfig(elastic_mm=4.0, elastic_cell_mm=50.0, elastic_probability=1.0)
+
+
+def displacement_of(config: AugmentationConfig, seed: int, size: tuple[int, int, int] = (24, 20, 16)) -> torch.Tensor:
+    field = random_displacement(config, np.random.default_rng(seed), size, (2.5, 3.9, 3.9))
+    assert field is not None
+    return field
+
+
+def test_no_deformation_asks_for_no_randomness() -> None:
+    generator = np.random.default_rng(0)
+    assert random_displacement(AugmentationConfig(), generator, (8, 8, 8)) is None
+    assert generator.random() == np.random.default_rng(0).random()
+
+
+def test_deformation_has_its_chance() -> None:
+    config = AugmentationConfig(elastic_mm=4.0, elastic_probability=0.3)
+    generator = np.random.default_rng(0)
+    drawn = [random_displacement(config, generator, (4, 4, 4)) is not None for _ in range(500)]
+    assert np.mean(drawn) == pytest.approx(0.3, abs=0.05)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_displacement_along_one_axis_shifts_along_it(axis: int) -> None:
+    image, labels = block((12, 12, 12))
+    shift = torch.zeros(3, 6, 6, 6)
+    shift[axis] = 2.0
+    hu, target = sample_patch(image, labels, np.full(3, 4.5), IDENTITY, (6, 6, 6), shift)
+    start = [2, 2, 2]
+    start[axis] += 2
+    region = tuple(slice(s, s + 6) for s in start)
+    np.testing.assert_allclose(hu, image[region], atol=0.05)
+    np.testing.assert_array_equal(target, labels[(slice(None), *region)].astype(bool))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_deformed_positions_are_those_that_the_patch_is_cut_from(axis: int) -> None:
+    shape = (60, 64, 68)
+    ramp = (np.indices(shape)[axis] * 10).astype(np.int16)
+    size, centre = (24, 20, 16), np.array([30.3, 31.6, 33.1])
+    matrix = rotation_matrix([12.0, -8.0, 10.0]) @ np.diag([0.9, 1.1, 1.0])
+    field = displacement_of(ELASTIC, 3, size)
+    hu, _ = sample_patch(ramp, np.zeros((0, *shape), np.uint8), centre, matrix, size, field)
+    offsets = np.indices(size) - (np.array(size)[:, None, None, None] - 1) / 2
+    expected = centre[axis] + np.einsum("b,bdhw->dhw", matrix[axis], offsets) + field[axis].numpy()
+    np.testing.assert_allclose(hu / 10, expected, atol=0.01)
+    if axis == 2:
+        np.testing.assert_allclose(patch_positions(centre, matrix, size, field), expected, atol=1e-4)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_deformed_labels_and_image_move_together(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    ball = np.indices((40, 40, 40))
+    inside = sum((axis - c) ** 2 for axis, c in zip(ball, generator.uniform(16, 24, 3), strict=True)) < 49
+    image = np.where(inside, 1000, -1000).astype(np.int16)
+    matrix = random_matrix(AugmentationConfig(spatial_probability=1.0), generator)
+    field = displacement_of(ELASTIC, seed, (24, 24, 24))
+    hu, target = sample_patch(image, inside[None].astype(np.uint8), np.full(3, 19.5), matrix, (24, 24, 24), field)
+    assert target[0][hu > 900].all()
+    assert not target[0][hu < -900].any()
+    assert target[0].any()
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=50, deadline=None)
+def test_gentle_deformations_never_fold_and_are_as_large_as_said(seed: int) -> None:
+    voxel = np.array([2.5, 3.9, 3.9])
+    field = displacement_of(ELASTIC, seed, (40, 26, 26)).numpy() * voxel[:, None, None, None]
+    assert np.abs(field).max() <= 2 * ELASTIC.elastic_mm + 1e-4
+    assert np.abs(field).max() > 0.5 * ELASTIC.elastic_mm
+    steps = [np.diff(field, axis=axis + 1)[:, :39, :25, :25] / voxel[axis] for axis in range(3)]
+    jacobian = np.eye(3) + np.moveaxis(np.stack(steps, 1), (0, 1), (-2, -1))
+    assert np.linalg.det(jacobian).min() > 0
 
 
 # Labels

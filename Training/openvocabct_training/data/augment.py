@@ -29,6 +29,9 @@ class AugmentationConfig:
         noise_hu: largest standard deviation of added noise.
         shift_hu: largest shift of all values.
         contrast: smallest and largest factor on values around 0 HU.
+        elastic_mm: standard deviation of the displacement of the control points of an elastic deformation; 0 for none.
+        elastic_cell_mm: distance of its control points.
+        elastic_probability: chance that a patch is deformed elastically.
     """
 
     rotation_degrees: tuple[float, float, float] = (15.0, 10.0, 15.0)
@@ -39,6 +42,9 @@ class AugmentationConfig:
     noise_hu: float = 40.0
     shift_hu: float = 20.0
     contrast: tuple[float, float] = (0.9, 1.1)
+    elastic_mm: float = 0.0
+    elastic_cell_mm: float = 64.0
+    elastic_probability: float = 0.5
 
 
 def rotation_matrix(degrees: Sequence[float]) -> np.ndarray:
@@ -75,6 +81,35 @@ def random_matrix(
     return in_voxels
 
 
+def random_displacement(
+    config: AugmentationConfig,
+    generator: np.random.Generator,
+    size: tuple[int, int, int],
+    voxel_mm: Sequence[float] = (1.0, 1.0, 1.0),
+) -> Tensor | None:
+    """Smooth random displacement of every voxel of a patch, linear between independent control points.
+
+    Displacements are cut off at two standard deviations: where control points are more than twelve of them apart, no
+    tissue is ever folded.
+
+    Args:
+        config: ranges.
+        generator: of the randomness; not asked where there is no elastic deformation at all.
+        size: patch size.
+        voxel_mm: voxel size along (S, A, R).
+
+    Returns:
+        (3, D, H, W) float32 offsets along (S, A, R) in block voxels, or None for no deformation.
+    """
+    if not config.elastic_mm or generator.random() >= config.elastic_probability:
+        return None
+    voxel = np.asarray(voxel_mm)
+    points = np.maximum(2, np.ceil(np.asarray(size) * voxel / config.elastic_cell_mm).astype(int) + 1)
+    moves = generator.standard_normal((3, *points)).clip(-2.0, 2.0) * config.elastic_mm / voxel[:, None, None, None]
+    control = torch.from_numpy(moves.astype(np.float32))
+    return F.interpolate(control[None], size=size, mode="trilinear", align_corners=True)[0]
+
+
 def on_voxels(centre: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """The nearest centre for which a patch that is neither rotated nor scaled takes voxels as they are.
 
@@ -87,9 +122,14 @@ def on_voxels(centre: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 
 def sample_patch(
-    image: np.ndarray, labels: np.ndarray, centre: np.ndarray, matrix: np.ndarray, size: tuple[int, int, int]
+    image: np.ndarray,
+    labels: np.ndarray,
+    centre: np.ndarray,
+    matrix: np.ndarray,
+    size: tuple[int, int, int],
+    displacement: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Cut a (rotated, scaled) patch.
+    """Cut a (rotated, scaled, deformed) patch.
 
     Args:
         image: (S, A, R) HU block of the case.
@@ -97,6 +137,7 @@ def sample_patch(
         centre: (3,) index in the block at the patch's centre.
         matrix: 3x3 from patch offsets to block offsets.
         size: patch size.
+        displacement: (3, D, H, W) further offsets in block voxels, see ``random_displacement``.
 
     Returns:
         (D, H, W) float32 HU with air outside the block, and (P, D, H, W) bool.
@@ -118,26 +159,33 @@ def sample_patch(
     to_source[:3, 3] = (2.0 * np.asarray(centre) + 1.0) / shape - 1.0
     theta = torch.from_numpy(to_source[[2, 1, 0]][:, [2, 1, 0, 3]]).float()[None]
     grid = F.affine_grid(theta, [1, 1, *size], align_corners=False)
+    if displacement is not None:
+        # The grid's last axis is (x, y, z), which is (R, A, S).
+        grid = grid + (displacement.flip(0).movedim(0, -1) * torch.tensor(2.0 / shape[::-1].copy()).float())[None]
     hu = F.grid_sample(torch.from_numpy(image).float()[None, None] - AIR_HU, grid, align_corners=False)[0, 0] + AIR_HU
     packed = F.grid_sample(torch.from_numpy(bits)[None, None], grid, mode="nearest", align_corners=False)[0, 0].long()
     planes = [(packed >> index & 1).bool() for index in range(labels.shape[0])]
     return hu, torch.stack(planes) if planes else torch.zeros(0, *size, dtype=torch.bool)
 
 
-def patch_positions(centre: np.ndarray, matrix: np.ndarray, size: tuple[int, int, int]) -> Tensor:
+def patch_positions(
+    centre: np.ndarray, matrix: np.ndarray, size: tuple[int, int, int], displacement: Tensor | None = None
+) -> Tensor:
     """Where the voxels of a patch lie along the patient's R axis.
 
     Args:
         centre: (3,) index in the case at the patch's centre.
         matrix: 3x3 from patch offsets to case offsets, see ``random_matrix``.
         size: patch size.
+        displacement: (3, D, H, W) further offsets in case voxels, see ``random_displacement``.
 
     Returns:
         (D, H, W) float32 indices along the last axis of the case.
     """
     offsets = [torch.arange(side) - (side - 1) / 2.0 for side in size]
     along = [float(weight) * offset for weight, offset in zip(matrix[2], offsets, strict=True)]
-    return float(centre[2]) + along[0][:, None, None] + along[1][None, :, None] + along[2][None, None, :]
+    position = float(centre[2]) + along[0][:, None, None] + along[1][None, :, None] + along[2][None, None, :]
+    return position if displacement is None else position + displacement[2]
 
 
 def thick_slices(hu: Tensor, axis: int, voxels: float) -> Tensor:

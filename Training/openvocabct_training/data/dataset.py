@@ -16,6 +16,7 @@ from openvocabct_training.data.augment import (
     change_intensity,
     on_voxels,
     patch_positions,
+    random_displacement,
     random_matrix,
     sample_patch,
 )
@@ -142,11 +143,16 @@ class PatchDataset(Dataset[Sample]):
         positives, negatives = self.chooser.choose(record, mirrored, generator)
         centre = self._choose_centre(record, positives, generator)
         matrix = random_matrix(self.augmentation, generator, record.spacing) if self.augmentation else np.eye(3)
-        if np.array_equal(matrix, np.eye(3)):
+        displacement = (
+            random_displacement(self.augmentation, generator, self.sampling.patch, record.spacing)
+            if self.augmentation
+            else None
+        )
+        if displacement is None and np.array_equal(matrix, np.eye(3)):
             # No interpolation where none is needed: at inference the network sees the working voxels as they are.
             centre = on_voxels(centre, self.sampling.patch)
-        hu, target = self._cut(record, positives, centre, matrix)
-        position = patch_positions(centre, matrix, self.sampling.patch)
+        hu, target = self._cut(record, positives, centre, matrix, displacement)
+        position = patch_positions(centre, matrix, self.sampling.patch, displacement)
         left = leftness(position, self._midline(record), record.spacing[2])
         if self.augmentation:
             hu = change_intensity(hu, self.augmentation, generator)
@@ -197,10 +203,17 @@ class PatchDataset(Dataset[Sample]):
         return self._voxels[key]
 
     def _cut(
-        self, record: CaseRecord, concepts: Sequence[str], centre: np.ndarray, matrix: np.ndarray
+        self,
+        record: CaseRecord,
+        concepts: Sequence[str],
+        centre: np.ndarray,
+        matrix: np.ndarray,
+        displacement: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Read the block that the patch needs, and sample it: (D, H, W) HU and (P, D, H, W) bool."""
         reach = np.abs(matrix) @ (np.asarray(self.sampling.patch) / 2.0) + 2
+        if displacement is not None:
+            reach = reach + displacement.abs().amax((1, 2, 3)).numpy()
         low = np.clip(np.floor(centre - reach), 0, np.asarray(record.shape) - 1).astype(int)
         high = np.clip(np.ceil(centre + reach), low + 1, record.shape).astype(int)
         block = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
@@ -210,7 +223,7 @@ class PatchDataset(Dataset[Sample]):
         labels = np.zeros((len(concepts), *image.shape), np.uint8)
         for plane, concept in zip(labels, concepts, strict=True):
             plane[...] = stored[(order.index(concept), *block)]
-        return sample_patch(image, labels, centre - low, matrix, self.sampling.patch)
+        return sample_patch(image, labels, centre - low, matrix, self.sampling.patch, displacement)
 
     def _pad(
         self,

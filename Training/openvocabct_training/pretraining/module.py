@@ -19,6 +19,7 @@ from openvocabct_training.pretraining.network import ContrastiveNetwork, ScanFea
 from openvocabct_training.pretraining.text import FrozenText, TrainableText, embed_reports
 from openvocabct_training.pretraining.validation import ValidationFeatures
 from openvocabct_training.reports.organs import pair_of
+from openvocabct_training.shallow_convolutions import protect_shallow_convolutions
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.models.config import ArchitectureConfig, PreprocessingConfig
 from OpenVocabCTLib.models.stunet import SIZES
@@ -190,6 +191,10 @@ class ContrastivePretraining(pl.LightningModule):
         self.log_dict({f"validation/{name}": value for name, value in figures.items()})
         if self.trainer.is_global_zero and not self.trainer.sanity_checking:
             ValidationFeatures.write(Path(self.trainer.default_root_dir), self.trainer.global_step, figures)
+
+    def on_fit_start(self) -> None:
+        """Guard against wrong gradients, see ``protect_shallow_convolutions``."""
+        protect_shallow_convolutions(self)
 
     def configure_optimizers(self) -> Any:
         """AdamW, warm-up and cosine."""
