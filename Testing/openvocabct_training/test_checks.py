@@ -15,6 +15,7 @@ from openvocabct_training.checks import (
     check_sampling,
     check_sides,
     check_spacing,
+    compare_patch_with_tile,
 )
 from openvocabct_training.data.sampling import SamplingConfig
 from openvocabct_training.data.store import CaseRecord, CaseStore
@@ -70,6 +71,14 @@ def test_numbers_of_prompts(changes: dict[str, Any], said: str) -> None:
     check_sampling(SamplingConfig())
     with pytest.raises(InputError, match=said):
         check_sampling(replace(SamplingConfig(), **changes))
+
+
+def test_tiles_of_another_size_than_the_patches_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    compare_patch_with_tile((64, 32, 32), [64, 32, 32])
+    assert not caplog.messages
+    compare_patch_with_tile((64, 32, 32), (64, 64, 64))
+    (said,) = caplog.messages
+    assert "patches are 64 x 32 x 32 voxels, but tiles 64 x 64 x 64" in said
 
 
 def test_concepts_with_a_query_of_their_own() -> None:

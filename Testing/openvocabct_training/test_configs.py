@@ -84,6 +84,7 @@ def test_shipped_configurations_make_what_they_say(
     # What `fit` would check, apart from the store.
     check_sides("patch", data.sampling.patch, module.stride)
     check_sides("tile", module.preprocessing.tile, module.stride)
+    assert module.preprocessing.tile == data.sampling.patch
     check_sampling(data.sampling)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 
@@ -14,6 +15,8 @@ from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.models.config import PreprocessingConfig
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 
+log = logging.getLogger(__name__)
+
 
 def check_run(module: PatchTraining, data: PatchDataModule) -> None:
     """Check everything that a run needs to fit together.
@@ -23,6 +26,7 @@ def check_run(module: PatchTraining, data: PatchDataModule) -> None:
     """
     check_sides("data.sampling.patch", data.sampling.patch, module.stride)
     check_sides("model.preprocessing.tile", module.preprocessing.tile, module.stride)
+    compare_patch_with_tile(data.sampling.patch, module.preprocessing.tile)
     check_concepts(module.concepts)
     if module.closed_vocabulary:
         check_held_out(module.concepts, data.sampling)
@@ -57,6 +61,20 @@ def check_sides(name: str, sides: Sequence[int], stride: int) -> None:
     if all(side == stride for side in sides):
         # One voxel at the bottleneck has no variance to normalise by.
         raise InputError(f"{name} is {said}", f"at least one side must be larger than {stride}")
+
+
+def compare_patch_with_tile(patch: Sequence[int], tile: Sequence[int]) -> None:
+    """Warn where the network will see tiles of another size than it was trained on.
+
+    Instance normalisation takes mean and deviation over the whole tile: with more air in it, structures come out larger
+    or smaller (Training/COMPARISON.md has figures).
+    """
+    if tuple(patch) != tuple(tile):
+        patch_sides, tile_sides = (" x ".join(str(side) for side in sides) for sides in (patch, tile))
+        log.warning(
+            "patches are %s voxels, but tiles %s: what is in a tile changes its normalisation, so choose the same size",
+            patch_sides, tile_sides,
+        )  # fmt: skip
 
 
 def check_concepts(concepts: Sequence[str]) -> None:

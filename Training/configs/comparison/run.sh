@@ -8,7 +8,7 @@ configs=Training/configs
 budget=$configs/comparison/budget_$steps.yaml
 store=$runs/store
 case $steps in 600) warmup=40 ;; *) warmup=100 ;; esac
-grid='{spacing_mm: [4.0, 6.0, 6.0], hu_windows: [[-1000.0, 1500.0], [-160.0, 240.0]], tile: [64, 64, 64], tile_overlap: 0.375}'
+grid='{spacing_mm: [4.0, 6.0, 6.0], hu_windows: [[-1000.0, 1500.0], [-160.0, 240.0]], tile: [64, 32, 32], tile_overlap: 0.375}'
 
 fit() { # NAME CONFIG PREFIX [OPTION ...]; PREFIX: where the configuration keeps the network's options
     local name=$1 config=$2 prefix=$3
