@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 from pytorch_lightning.strategies import DDPStrategy
+from safetensors.torch import load_file
 
 from openvocabct_training.baselines import BASELINES
 from openvocabct_training.baselines.training import BaselineTraining
@@ -21,6 +22,7 @@ from OpenVocabCTLib.models.stunet import SIZES
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 
 FOLDER = Path(__file__).parents[2] / "Training" / "configs"
+SMALL = FOLDER.parents[1] / "OpenVocabCTLib" / "weights" / "openvocabct-small"
 FILES = sorted(FOLDER.glob("*.yaml"))
 # The other files hold the thresholds of exported models.
 TEXT_PROMPTED = [path for path in FILES if "trainer" in yaml.safe_load(path.read_text())]
@@ -86,6 +88,21 @@ def test_shipped_configurations_make_what_they_say(
     check_sides("tile", module.preprocessing.tile, module.stride)
     assert module.preprocessing.tile == data.sampling.patch
     check_sampling(data.sampling)
+
+
+def test_going_on_from_the_embedded_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(FOLDER.parents[1])  # the configuration names the weights as seen from the repository's root
+    files = [FOLDER / "small16_cpu.yaml", FOLDER / "start" / "openvocabct_small.yaml"]
+    words = [word for path in files for word in ("--config", str(path))]
+    made = TrainingCLI.with_arguments([*words, *ANY_MACHINE, "--trainer.precision", "32-true"], run=False)
+    assert isinstance(made.model, TextPromptedSegmentation)
+    embedded = load_file(SMALL / "model.safetensors")
+    own = made.model.model.state_dict()
+    assert set(own) == set(embedded)
+    assert all(torch.equal(own[name], weights.float()) for name, weights in embedded.items())
+    assert isinstance(made.datamodule, PatchDataModule)
+    assert made.datamodule.augmentation.elastic_mm > 0
+    assert made.datamodule.sampling.patch == made.model.preprocessing.tile
 
 
 @pytest.mark.parametrize("hardware", HARDWARE, ids=lambda path: path.stem)

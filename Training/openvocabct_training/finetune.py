@@ -39,7 +39,8 @@ class TextPromptedSegmentation(PatchTraining):
             otherwise whatever does not fit is an error.
         concept_rate: learning rate of the concepts' own corrections of their queries, relative to ``learning_rate``.
             At 1 those of a structure that few patches show are left behind by the image tower and by the MLP, which
-            every prompt moves: see Training/COMPARISON.md.
+            every prompt moves; at 10 a step moves a query by a twentieth of its length, and the tower has to follow.
+            See Training/COMPARISON.md.
         init_from: another name of ``initial_weights``; a checkpoint of ``openvocabct-train pretrain`` for example.
         channels_last: lay out voxels with channels last, the fast layout of 3D convolutions in bf16.  The results
             are the same up to rounding; in fp32 on a CPU, or on other hardware, the other layout may be the faster one.
@@ -61,7 +62,7 @@ class TextPromptedSegmentation(PatchTraining):
         partial_weights: bool = False,
         channels_last: bool = True,
         init_from: str | None = None,
-        concept_rate: float = 10.0,
+        concept_rate: float = 3.0,
     ) -> None:
         if initial_weights is not None and init_from is not None:
             raise InputError("model.initial_weights and model.init_from are both given", "give one of them")

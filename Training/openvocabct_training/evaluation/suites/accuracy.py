@@ -71,7 +71,7 @@ def summarise(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "mean_nsd_over_organs": grand_mean_of(records, "nsd", scored),
         "mean_nsd_over_organs_interval": _interval(records, "nsd", scored),
         "mean_hd95_mm_over_organs": grand_mean_of(records, "hd95_mm", scored),
-        "missed": _cases_where(records, lambda entry: entry["dice"] == 0.0),
+        "missed": _cases_where(records, lambda entry: entry["outcome"] == "missed"),
         "drawn_where_reference_is_empty": _cases_where(records, lambda entry: entry["outcome"] == "invented"),
         NAME: per_concept,
     }
