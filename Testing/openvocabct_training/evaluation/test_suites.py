@@ -110,6 +110,11 @@ def test_summary_is_over_organs_and_leaves_suspect_references_out() -> None:
     assert "held_out" not in summary
 
 
+def test_an_answer_in_the_wrong_place_is_not_missed() -> None:
+    records = [record("accuracy", {LARYNX: scored(0.0)}, "a"), record("accuracy", {LARYNX: scored(0.0, "missed")}, "b")]
+    assert accuracy.summarise(records)["missed"] == {"b": [LARYNX]}
+
+
 def test_empty_references_are_counted_apart() -> None:
     records = [
         record("accuracy", {LARYNX: scored(0.5)}, "a"),
