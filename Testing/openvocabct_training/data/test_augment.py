@@ -30,6 +30,20 @@ def block(shape: tuple[int, int, int] = (20, 24, 28), seed: int = 0) -> tuple[np
     return image, generator.integers(0, 2, (3, *shape)).astype(np.uint8)
 
 
+def ball(side: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A block with a bright ball of 7 voxels radius somewhere in its middle third, and the ball's label."""
+    middle = generator.uniform(side / 3, side * 2 / 3, 3)
+    inside = sum((axis - c) ** 2 for axis, c in zip(np.indices((side, side, side)), middle, strict=True)) < 49
+    return np.where(inside, 1000, -1000).astype(np.int16), inside[None].astype(np.uint8)
+
+
+def assert_together(hu: torch.Tensor, target: torch.Tensor) -> None:
+    """Where the interpolated image of a ball is clearly in or out, the label agrees."""
+    assert target[0][hu > 900].all()
+    assert not target[0][hu < -900].any()
+    assert target[0].any()
+
+
 # Geometry
 
 
@@ -94,16 +108,9 @@ def test_any_matrix_agrees_with_scipy() -> None:
 @settings(max_examples=25, deadline=None)
 def test_labels_and_image_move_together(seed: int) -> None:
     generator = np.random.default_rng(seed)
-    ball = np.indices((30, 30, 30))
-    inside = sum((axis - c) ** 2 for axis, c in zip(ball, generator.uniform(10, 20, 3), strict=True)) < 49
-    image = np.where(inside, 1000, -1000).astype(np.int16)
+    image, label = ball(30, generator)
     matrix = random_matrix(AugmentationConfig(spatial_probability=1.0), generator)
-    centre = generator.uniform(12, 18, 3)
-    hu, target = sample_patch(image, inside[None].astype(np.uint8), centre, matrix, (24, 24, 24))
-    # Where the interpolated image is clearly in or out, the label agrees.
-    assert target[0][hu > 900].all()
-    assert not target[0][hu < -900].any()
-    assert target[0].any()
+    assert_together(*sample_patch(image, label, generator.uniform(12, 18, 3), matrix, (24, 24, 24)))
 
 
 def test_positions_are_those_that_the_patch_is_cut_from() -> None:
@@ -196,15 +203,10 @@ def test_deformed_positions_are_those_that_the_patch_is_cut_from(axis: int) -> N
 @settings(max_examples=25, deadline=None)
 def test_deformed_labels_and_image_move_together(seed: int) -> None:
     generator = np.random.default_rng(seed)
-    ball = np.indices((40, 40, 40))
-    inside = sum((axis - c) ** 2 for axis, c in zip(ball, generator.uniform(16, 24, 3), strict=True)) < 49
-    image = np.where(inside, 1000, -1000).astype(np.int16)
+    image, label = ball(40, generator)
     matrix = random_matrix(AugmentationConfig(spatial_probability=1.0), generator)
     field = displacement_of(ELASTIC, seed, (24, 24, 24))
-    hu, target = sample_patch(image, inside[None].astype(np.uint8), np.full(3, 19.5), matrix, (24, 24, 24), field)
-    assert target[0][hu > 900].all()
-    assert not target[0][hu < -900].any()
-    assert target[0].any()
+    assert_together(*sample_patch(image, label, np.full(3, 19.5), matrix, (24, 24, 24), field))
 
 
 @given(st.integers(0, 10_000))
