@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import default_collate
 
 from openvocabct_training.data.augment import AugmentationConfig
@@ -18,6 +18,7 @@ from openvocabct_training.data.store import CaseStore
 from openvocabct_training.finetune import TextPromptedSegmentation
 from OpenVocabCTLib.models.config import ArchitectureConfig, PreprocessingConfig
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
+from Testing.openvocabct_training.process_group import with_others
 from Testing.openvocabct_training.toys import OneHotPhrases
 
 PATCH = (32, 32, 64)
@@ -69,23 +70,23 @@ def steps(rank: int, processes: int, root: str, meeting_point: str, output: str)
     # In double precision: normalising the two voxels that are left at the bottom would make much of rounding.
     network = TextPromptedSegmentation(architecture, PreprocessingConfig(tile=PATCH))
     network.model.double()
-    module: nn.Module = Loss(network)
-    if processes > 1:
-        dist.init_process_group("gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=processes)
-        module = DistributedDataParallel(module)
-    optimizer = torch.optim.SGD(network.parameters(), lr=1e-4)
-    losses, gradients = [], dict[str, Any]()
-    for batch in batches(CaseStore(Path(root)), processes, rank, 2 // processes):
-        optimizer.zero_grad()
-        loss = module(batch)
-        loss.backward()
-        shown = loss.detach().clone()
-        if processes > 1:
-            dist.all_reduce(shown)
-        losses.append(float(shown) / processes)
-        gradients = gradients or {name: weight.grad.clone() for name, weight in network.named_parameters()}  # type: ignore[union-attr]
-        optimizer.step()
-    if rank == 0:
-        torch.save({"losses": losses, "gradients": gradients}, output)
-    if processes > 1:
-        dist.destroy_process_group()
+    data = batches(CaseStore(Path(root)), processes, rank, 2 // processes)
+
+    def work(shared: Callable[[nn.Module], nn.Module]) -> None:
+        module = shared(Loss(network))
+        optimizer = torch.optim.SGD(network.parameters(), lr=1e-4)
+        losses, gradients = [], dict[str, Any]()
+        for batch in data:
+            optimizer.zero_grad()
+            loss = module(batch)
+            loss.backward()
+            shown = loss.detach().clone()
+            if processes > 1:
+                dist.all_reduce(shown)
+            losses.append(float(shown) / processes)
+            gradients = gradients or {name: weight.grad.clone() for name, weight in network.named_parameters()}  # type: ignore[union-attr]
+            optimizer.step()
+        if rank == 0:
+            torch.save({"losses": losses, "gradients": gradients}, output)
+
+    with_others(work, rank, processes, meeting_point)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
 
 from openvocabct_training.pretraining.contrastive import ContrastiveLoss, Pairs
 from openvocabct_training.pretraining.network import ContrastiveNetwork
 from OpenVocabCTLib.models.config import ArchitectureConfig, PreprocessingConfig
+from Testing.openvocabct_training.process_group import with_others
 
 VIEW = (8, 8, 16)
 ORGANS = 2
@@ -88,19 +88,18 @@ def gradients(rank: int, processes: int, chunk: int, meeting_point: str, output:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     step = Step(chunk)
-    module: nn.Module = step
-    if processes > 1:
-        dist.init_process_group("gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=processes)
-        module = DistributedDataParallel(step)
     size = 4 // processes
     batch = [part[rank * size : (rank + 1) * size] for part in toy_batch(4)]
-    loss = module(batch)
-    loss.backward()
-    if rank == 0:
-        found: dict[str, Any] = {n: w.grad.clone() for n, w in step.named_parameters() if w.grad is not None}
-        torch.save({"loss": float(loss.detach()), "gradients": found}, output)
-    if processes > 1:
-        dist.destroy_process_group()
+
+    def work(shared: Callable[[nn.Module], nn.Module]) -> None:
+        module = shared(step)
+        loss = module(batch)
+        loss.backward()  # with the module alive: it adds up the gradients of the processes
+        if rank == 0:
+            found: dict[str, Any] = {n: w.grad.clone() for n, w in step.named_parameters() if w.grad is not None}
+            torch.save({"loss": float(loss.detach()), "gradients": found}, output)
+
+    with_others(work, rank, processes, meeting_point)
 
 
 def result(path: Path) -> dict[str, Any]:
