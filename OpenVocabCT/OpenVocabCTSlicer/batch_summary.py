@@ -26,6 +26,7 @@ COLUMNS = (
     "mean_hu",
     "presence",
     "threshold",
+    "doubts",
     "settings",
 )
 DONE, FAILED = "done", "failed"
@@ -101,6 +102,7 @@ def _answer(answer: Segment) -> Row:
         "mean_hu": f"{answer.mean_hu:.6g}" if answer.found and answer.mean_hu is not None else "",
         "presence": f"{answer.presence:.6g}",
         "threshold": f"{answer.threshold:.6g}",
+        "doubts": _text("; ".join(answer.doubts)),
     }
     if answer.terminology is not None:
         row |= {"code_scheme": answer.terminology.type.scheme, "code_value": answer.terminology.type.value}

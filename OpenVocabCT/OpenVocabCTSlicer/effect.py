@@ -190,6 +190,9 @@ class TextPrompt:
             "remove": kinds.ModificationModeRemove,
         }[change.operation]
         self._effect.modifySegmentByLabelmap(target.segmentation, target.segment_id, change.labelmap, mode, False)
+        unusual = "; ".join(f"{segment.name}: {doubt}" for segment in answer for doubt in segment.doubts)
+        if unusual:
+            self._ui.messageLabel.text = _("Unusual: {doubt}").format(doubt=unusual)
 
     def _on_error(self, error: Exception) -> None:
         self._target = None

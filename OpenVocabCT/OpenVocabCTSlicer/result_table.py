@@ -18,6 +18,7 @@ _WIDTHS = {VOLUME: 92, MEAN: 76, PRESENCE: 72, THRESHOLD: 120}
 # What fits on one line of a panel of usual width; longer texts get a second one.
 _NAME_LETTERS, _REASON_LETTERS = 26, 54
 _DASH = "\N{EN DASH}"
+DOUBT_MARK = "\N{WARNING SIGN}"
 
 
 class ResultTable:
@@ -78,9 +79,10 @@ class ResultTable:
 
     def text(self) -> str:
         """Return the table as tab-separated text, for a spreadsheet."""
-        lines = ["\t".join(_headers())]
+        lines = ["\t".join([*_headers(), _("Unusual")])]
         for row in self._rows:
-            lines.append("\t".join([row.name, *_values(row), f"{row.threshold:.2f}" if row.found else _reason(row)]))
+            threshold = f"{row.threshold:.2f}" if row.found else _reason(row)
+            lines.append("\t".join([row.name, *_values(row), threshold, row.doubt]))
         return "\n".join(lines)
 
     def dispose(self) -> None:
@@ -109,13 +111,14 @@ class ResultTable:
     def _fill_texts(self, index: int) -> None:
         row = self._rows[index]
         name = self._widget.item(index, NAME)
-        name.setText(("\N{CHECK MARK} " if row.found else "\N{BALLOT X} ") + row.name)
+        mark = "\N{CHECK MARK} " if row.found else "\N{BALLOT X} "
+        name.setText(mark + row.name + (f" {DOUBT_MARK}" if row.doubt else ""))
         name.setToolTip(_tooltip(row))
         texts = _values(row) if row.found or row.prompt in self._sliders else (_reason(row), "", "")
         for column, text in zip((VOLUME, MEAN, PRESENCE), texts, strict=True):
             item = self._widget.item(index, column)
             item.setText(text)
-            item.setToolTip("" if row.found else _reason(row))
+            item.setToolTip(row.doubt if row.found else _reason(row))
             if row.found:
                 item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
         # The reason needs the room of the numbers that are not there; a row with a slider keeps its cells.
@@ -171,8 +174,12 @@ def _values(row: ResultRow) -> tuple[str, str, str]:
 
 
 def _tooltip(row: ResultRow) -> str:
-    prompt = _("Prompt: {prompt}").format(prompt=row.prompt)
-    return prompt + "\n" + _("Report: {sentence}").format(sentence=row.sentence) if row.sentence else prompt
+    lines = [_("Prompt: {prompt}").format(prompt=row.prompt)]
+    if row.sentence:
+        lines.append(_("Report: {sentence}").format(sentence=row.sentence))
+    if row.doubt:
+        lines.append(_("Unusual: {doubt}").format(doubt=row.doubt))
+    return "\n".join(lines)
 
 
 def _reason(row: ResultRow) -> str:

@@ -26,6 +26,7 @@ class ResultRow:
         threshold: voxel probability that counted as inside.
         segment_id: its segment in the segmentation node, None where there is none.
         sentence: what the report says of it, "" where it does not come from one.
+        doubt: what is unusual about it and worth a second look, "" otherwise.
     """
 
     prompt: str
@@ -38,6 +39,7 @@ class ResultRow:
     threshold: float
     segment_id: str | None
     sentence: str = ""
+    doubt: str = ""
 
     @classmethod
     def of(cls, answer: Segment, segment_id: str | None, sentence: str = "") -> ResultRow:
@@ -53,6 +55,7 @@ class ResultRow:
             answer.threshold,
             segment_id,
             sentence,
+            "; ".join(answer.doubts),
         )
 
 
@@ -72,13 +75,13 @@ def rows_from_text(text: str) -> tuple[ResultRow, ...]:
 
 
 _NUMBERS = ("volume_ml", "presence", "threshold")
-_TEXTS = ("prompt", "name", "reason", "sentence")
+_TEXTS = ("prompt", "name", "reason", "sentence", "doubt")
 
 
 def _row(record: Any) -> ResultRow | None:
     if not isinstance(record, dict):
         return None
-    record = {"sentence": ""} | record  # scenes of earlier versions have none
+    record = {"sentence": "", "doubt": ""} | record  # scenes of earlier versions have none
     if set(record) != {field.name for field in fields(ResultRow)}:
         return None
     good = (

@@ -20,7 +20,7 @@ from OpenVocabCTSlicer.progress_view import MessageView, ProgressView
 from OpenVocabCTSlicer.prompt_box import PromptBox
 from OpenVocabCTSlicer.prompts_text import split_prompts
 from OpenVocabCTSlicer.report_flow import ReportFlow
-from OpenVocabCTSlicer.result_table import ResultTable
+from OpenVocabCTSlicer.result_table import DOUBT_MARK, ResultTable
 from OpenVocabCTSlicer.strings import _
 from OpenVocabCTSlicer.task_runner import TaskRunner, sentence
 from OpenVocabCTSlicer.threshold_queue import ThresholdQueue
@@ -172,9 +172,13 @@ class Panel:
         self._show_idle()
         self.prompts.load_vocabulary(self._tools.vocabulary, self._tools.log)
         missing = sum(not row.found for row in results.rows)
+        unusual = sum(bool(row.doubt) for row in results.rows)
         notes = list(results.notes)
         if missing:
             notes.append(_("{missing} of {count} not found").format(missing=missing, count=len(results.rows)))
+        if unusual:
+            marked = _("{unusual} of {count} unusual, marked {mark}: point at the mark to see why")
+            notes.append(marked.format(unusual=unusual, count=len(results.rows), mark=DOUBT_MARK))
         self.message.say("\n".join(notes))
 
     def _on_error(self, error: Exception) -> None:

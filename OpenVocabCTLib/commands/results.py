@@ -28,6 +28,7 @@ def segment_record(segment: Segment) -> dict[str, Any]:
         "mean_hu": _number(segment.mean_hu, 2),
         "threshold": _number(segment.threshold, 4),
         "seconds": _number(segment.seconds, 4),
+        "doubts": list(segment.doubts),
     }
 
 

@@ -55,9 +55,6 @@ class Run:
             device: "auto", "cpu", "cuda", "cuda:N" or "mps".
             threshold: voxel probability that counts as inside, between 0 and 1; None is the model's own.
         """
-        from OpenVocabCTLib.inference.plausibility import all_doubts
-        from OpenVocabCTLib.prompts import Vocabulary
-
         self.clock.lap("checks")
         self.reporter.say("loading the model")
         loaded = self.services.load_model(model, device)
@@ -71,6 +68,7 @@ class Run:
         self.clock.lap("image_pass")
         segmentation = study.segment(prompts, threshold)
         self.clock.lap("prompts")
-        for note in (*segmentation.notes, *all_doubts(segmentation, Vocabulary.load())):
+        doubts = (f"{segment.prompt}: {doubt}" for segment in segmentation for doubt in segment.doubts)
+        for note in (*segmentation.notes, *doubts):
             self.reporter.say(f"note: {note}")
         return Answer(loaded, study, segmentation)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 from OpenVocabCTLib.output.segmentation import Segment
 from OpenVocabCTLib.prompts.concepts import Concept
-from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 
 
 def doubts(segment: Segment, concept: Concept) -> tuple[str, ...]:
@@ -31,10 +28,3 @@ def doubts(segment: Segment, concept: Concept) -> tuple[str, ...]:
         if not low <= segment.mean_hu <= high:
             found.append(f"a mean of {segment.mean_hu:.0f} HU is unusual ({low:g} to {high:g} HU): check the result")
     return tuple(found)
-
-
-def all_doubts(segments: Iterable[Segment], vocabulary: Vocabulary) -> Iterator[str]:
-    """Yield what is unusual about each answer that shows a structure of the vocabulary, with its prompt in front."""
-    for segment in segments:
-        if segment.canonical is not None:
-            yield from (f"{segment.prompt}: {doubt}" for doubt in doubts(segment, vocabulary.get(segment.canonical)))

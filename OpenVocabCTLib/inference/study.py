@@ -19,6 +19,7 @@ from OpenVocabCTLib.inference.embedding import VoxelEmbedding
 from OpenVocabCTLib.inference.grid import to_native, whole
 from OpenVocabCTLib.inference.image_pass import Progress
 from OpenVocabCTLib.inference.judging import Judge, Logits, logit
+from OpenVocabCTLib.inference.plausibility import doubts
 from OpenVocabCTLib.inference.questions import Part, Question
 from OpenVocabCTLib.inference.threads import in_threads
 from OpenVocabCTLib.models.config import DecisionConfig
@@ -233,4 +234,6 @@ class Study:
         voxel_ml = self.volume.geometry.voxel_volume_ml
         threshold = min((part.threshold for part in question.parts), default=self._decision.threshold)
         answered = blank.answered(outcome.mask, outcome.reason, outcome.presence, voxel_ml, mean_hu)
-        return replace(answered, threshold=threshold)
+        named = answered.canonical
+        unusual = doubts(answered, self.segmenter.questions.vocabulary.get(named)) if named is not None else ()
+        return replace(answered, threshold=threshold, doubts=unusual)

@@ -59,6 +59,7 @@ class Segment:
         mean_hu: mean CT value in HU, None where unknown.
         seconds: time spent on this prompt.
         cropped: the mask, None where not found.
+        doubts: what is unusual about it and worth a second look, in words (see `inference.plausibility`).
 
     Raises:
         ValueError: when a segment is found without a voxel, or has a mask though it is not found.
@@ -78,6 +79,7 @@ class Segment:
     mean_hu: float | None
     seconds: float
     cropped: CroppedMask | None
+    doubts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.found != (self.cropped is not None and self.cropped.count > 0):

@@ -110,6 +110,7 @@ COLUMNS = (
     "centroid_a_mm",
     "centroid_s_mm",
     "voxels",
+    "doubts",
 )
 
 
@@ -123,6 +124,7 @@ def _row(segment: Segment, segmentation: Segmentation) -> dict[str, Cell]:
         "reason": segment.reason,
         "presence": segment.presence,
         "threshold": segment.threshold,
+        "doubts": "; ".join(segment.doubts),
     }
     if segment.terminology is not None:
         code, modifier = segment.terminology.type, segment.terminology.modifier

@@ -46,6 +46,7 @@ class Packer:
         """Compress one segment; nothing refers to its mask afterwards."""
         record: dict[str, Any] = {name: getattr(segment, name) for name in (*_TEXTS, *_NUMBERS)}
         record |= {"canonical": segment.canonical, "mean_hu": segment.mean_hu, "colour": list(segment.colour)}
+        record["doubts"] = list(segment.doubts)
         record["terminology"] = None if segment.terminology is None else asdict(segment.terminology)
         record["mask"] = None
         if segment.cropped is not None:
@@ -188,6 +189,7 @@ def _segment(record: dict[str, Any], mask: CroppedMask | None) -> Segment:
         found=mask is not None,
         mean_hu=None if record["mean_hu"] is None else _number(record["mean_hu"]),
         cropped=mask,
+        doubts=tuple(_list_of(record.get("doubts", []), str)),  # earlier versions send none
     )
 
 

@@ -84,6 +84,7 @@ def test_json_is_one_object(ct: Path, tmp_path: Path) -> None:
     bones, kidney = report["segments"]
     expected = {
         "prompt", "canonical", "code", "found", "reason", "presence", "volume_ml", "mean_hu", "threshold", "seconds",
+        "doubts",
     }  # fmt: skip
     assert set(bones) == set(kidney) == expected
     assert bones["found"] is True
@@ -101,6 +102,7 @@ def test_json_is_one_object(ct: Path, tmp_path: Path) -> None:
         "mean_hu": None,
         "threshold": 0.25,
         "seconds": 0,
+        "doubts": [],
     }
     assert list(report["timings"]) == ["checks", "model", "read", "image_pass", "prompts", "write", "total"]
     assert (report["model"], report["device"], report["notes"]) == ("fake", "auto", ["a note"])

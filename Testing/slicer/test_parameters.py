@@ -25,7 +25,7 @@ from Testing.slicer.scenes import (
     tag,
 )
 
-ROW = ResultRow('Leber < "links" & Ä', "Liver", True, "", 1412.5, 61.25, 0.98, 0.45, "liver")
+ROW = ResultRow('Leber < "links" & Ä', "Liver", True, "", 1412.5, 61.25, 0.98, 0.45, "liver", doubt="1 ml is little")
 MISSING = ResultRow("gallbladder", "Gallbladder", False, "not in this scan", 0.0, None, 0.02, 0.5, None)
 TEXT = 'left kidney\n"a, b" | c; d\n\ttabs, Ünïcode %20 <&>\x0b\x01\n'
 

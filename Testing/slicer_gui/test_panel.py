@@ -288,13 +288,32 @@ def test_undo(make: Any) -> None:
 
 def test_table_as_text(make: Any) -> None:
     bench = make()
-    bench.panel.table.show((row("spleen"), row("uterus", found=False)))
+    bench.panel.table.show((row("spleen"), row("liver", doubt="182 ml is little"), row("uterus", found=False)))
     click(bench.ui.copyTableButton)
     assert bench.app.clipboard().text().splitlines() == [
-        "Structure\tVolume (ml)\tMean HU\tPresence\tThreshold",
-        "spleen\t182\t104\t98 %\t0.50",
-        "uterus\t\N{EN DASH}\t\N{EN DASH}\t3 %\tnot found: not in this scan",
+        "Structure\tVolume (ml)\tMean HU\tPresence\tThreshold\tUnusual",
+        "spleen\t182\t104\t98 %\t0.50\t",
+        "liver\t182\t104\t98 %\t0.50\t182 ml is little",
+        "uterus\t\N{EN DASH}\t\N{EN DASH}\t3 %\tnot found: not in this scan\t",
     ]
+
+
+def test_what_is_unusual_is_marked_and_said(make: Any) -> None:
+    bench = make()
+    bench.logic.rows = (row("spleen"), row("liver", doubt="182 ml is little"), row("uterus", found=False))
+    type_text(bench.ui.promptEdit, "spleen, liver, uterus")
+    click(bench.ui.applyButton)
+    wait_until(lambda: not bench.panel.runner.running)
+    table = bench.ui.resultTable
+    assert [table.item(index, 0).text() for index in range(3)] == [
+        "\u2713 spleen",
+        "\u2713 liver \u26a0",
+        "\u2717 uterus",
+    ]
+    assert "182 ml is little" in table.item(1, 0).toolTip()
+    assert table.item(1, 1).toolTip() == "182 ml is little"
+    assert "Unusual" not in table.item(0, 0).toolTip()
+    assert "1 of 3 unusual" in bench.ui.messageLabel.text
 
 
 class FakeExport:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,10 @@ def test_large_offsets_do_not_spoil_the_standard_deviation() -> None:
 def test_one_row_per_prompt(tmp_path: Path) -> None:
     geometry = grid()
     result = overlapping(geometry, ramp_ct(geometry))
-    result.write_statistics(tmp_path / "table.csv")
+    doubtful = replace(result.segments[1], doubts=("9 ml is little", "check it"))
+    replace(result, segments=(result.segments[0], doubtful, *result.segments[2:])).write_statistics(
+        tmp_path / "table.csv"
+    )
     rows = rows_of(tmp_path / "table.csv")
     assert tuple(rows[0]) == COLUMNS
     kidney, _, gallbladder, shadow = rows
@@ -81,6 +85,7 @@ def test_one_row_per_prompt(tmp_path: Path) -> None:
     assert (float(kidney["min_hu"]), float(kidney["max_hu"])) == (values.min(), values.max())
     assert float(kidney["volume_ml"]) == pytest.approx(60 * geometry.voxel_volume_ml, rel=1e-5)
     assert (gallbladder["found"], gallbladder["reason"]) == ("false", "not in this scan")
+    assert [row["doubts"] for row in rows] == ["", "9 ml is little; check it", "", ""]
     assert {gallbladder[column] for column in COLUMNS[COLUMNS.index("volume_ml") :]} == {""}
     assert (shadow["canonical_id"], shadow["code_value"]) == ("", "")
 

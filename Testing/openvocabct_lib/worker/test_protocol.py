@@ -42,7 +42,9 @@ def segmentation(masks: list[np.ndarray | None], geometry: Geometry = GEOMETRY) 
         if cropped is None or not cropped.count:
             segments.append(replace(blank, reason="not in this scan", presence=0.1))
         else:
-            segments.append(replace(blank, found=True, reason="", presence=0.9, cropped=cropped, mean_hu=-12.5))
+            doubts = ("1 ml is little", "ä doubt")
+            found = replace(blank, found=True, reason="", presence=0.9, cropped=cropped, mean_hu=-12.5, doubts=doubts)
+            segments.append(found)
     return Segmentation(geometry, tuple(segments), notes=("ä note", "another"))
 
 
@@ -157,6 +159,8 @@ def repacked(change: dict[str, object], where: str = "segment") -> bytes:
         ("segment", {"terminology": {}}),
         ("segment", {"terminology": "liver"}),
         ("segment", {"mean_hu": "0"}),
+        ("segment", {"doubts": "many"}),
+        ("segment", {"doubts": [1]}),
         ("segment", {"mask": None}),
         ("segment", {"mask": 3}),
         ("mask", {"start": [2, 1, 11]}),

@@ -55,7 +55,7 @@ def test_a_segmentation_is_that_of_the_library_to_the_voxel() -> None:
     expected = FakeStudy(volume).segment(PromptSet.parse(["bones", "heart", "body", "bones"]), [None, None, 0.25, None])
     for ours, theirs in zip(result, expected, strict=True):
         fields = ("id", "name", "prompt", "canonical", "terminology", "colour", "found", "reason", "presence")
-        fields += ("threshold", "volume_ml", "mean_hu", "seconds")
+        fields += ("threshold", "volume_ml", "mean_hu", "seconds", "doubts")
         assert {name: getattr(ours, name) for name in fields} == {name: getattr(theirs, name) for name in fields}
         assert (ours.cropped is None) == (theirs.cropped is None)
         assert ours.cropped is None or np.array_equal(ours.mask, theirs.mask)
