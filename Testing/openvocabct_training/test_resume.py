@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from openvocabct_training.data.dataset import PatchDataset, Sample
 from openvocabct_training.data.store import CaseStore
 from OpenVocabCTLib.text.encoder import HuggingFaceTextEncoder
 from Testing.openvocabct_training.tiny_run import configuration, fit, write_configuration
@@ -79,6 +80,26 @@ def test_from_any_step_on(
     fit(config, "--ckpt_path", str(uninterrupted / "checkpoints" / f"step={step}.ckpt"))
     assert_same(final(tmp_path), final(uninterrupted))
     assert not (tmp_path / "checkpoints" / f"step={step}.ckpt").exists()  # nothing was done twice
+
+
+def test_batches_that_are_added_up_need_not_divide_an_epoch(
+    store: CaseStore, tmp_path: Path, encoder: HashEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[int, int]] = []
+    draw = PatchDataset.__getitem__
+
+    def noted(self: PatchDataset, index: int) -> Sample:
+        if self.augmentation is not None:
+            drawn.append((self.epoch, index))
+            assert len(drawn) <= 2 * 5, "the run does not end"
+        return draw(self, index)
+
+    monkeypatch.setattr(PatchDataset, "__getitem__", noted)
+    config = configuration(store, tmp_path, max_steps=4)
+    config["data"]["samples_per_epoch"] = 5
+    config["trainer"]["accumulate_grad_batches"] = 4
+    fit(write_configuration(tmp_path / "input.yaml", config))
+    assert drawn == [(epoch, index) for epoch in (0, 1) for index in range(5)]
 
 
 def test_after_kill_9_in_the_middle_of_an_epoch(

@@ -18,6 +18,7 @@ from openvocabct_training.data.sampling import (
     PromptChooser,
     SamplingConfig,
     dataset_chances,
+    place_in_epoch,
     sampled_records,
 )
 from openvocabct_training.data.store import CaseRecord, CaseStore
@@ -158,6 +159,19 @@ def test_processes_together_draw_what_one_would(length: int, processes: int, bat
     taken = [index for step in zip(*shares, strict=True) for index in step]
     assert taken == alone[done * processes :]
     assert len(PatchSampler(range(length), processes, 0, done)) == -(-length // processes)
+
+
+@given(st.integers(1, 30), st.integers(1, 8), st.integers(1, 6))
+def test_every_epoch_is_gone_through_whole_and_ends(batches: int, accumulated: int, epochs: int) -> None:
+    """As Lightning steps: after every ``accumulated`` batches of an epoch, and after its last one."""
+    steps = 0
+    for epoch in range(epochs):
+        for batch in range(batches):
+            if batch % accumulated == 0:
+                assert place_in_epoch(steps, batches, accumulated) == (epoch, batch)
+            if (batch + 1) % accumulated == 0 or batch + 1 == batches:
+                steps += 1
+    assert place_in_epoch(steps, batches, accumulated) == (epochs, 0)
 
 
 @pytest.mark.parametrize("steps", [0, 2, 4, 6])

@@ -89,6 +89,9 @@ def test_describe_a_store(corpus: CaseStore, tmp_path: Path, capsys: pytest.Capt
         ("The left parotid gland is small.", "The left parotid gland is large."),
         ("The right lung is seen.", "The left lung is seen."),
         ("Tortuous aorta.", None),
+        ("No longer enlarged.", None),
+        ("There is no longer an effusion.", None),
+        ("No interval change in the left kidney.", None),
     ],
 )
 def test_opposites(text: str, other: str | None) -> None:

@@ -13,7 +13,13 @@ from torch.utils.data import DataLoader
 
 from openvocabct_training.data.augment import AugmentationConfig
 from openvocabct_training.data.dataset import PatchDataset, Sample
-from openvocabct_training.data.sampling import PatchSampler, SamplingConfig, count_concepts, sampled_records
+from openvocabct_training.data.sampling import (
+    PatchSampler,
+    SamplingConfig,
+    count_concepts,
+    place_in_epoch,
+    sampled_records,
+)
 from openvocabct_training.data.store import MANIFEST, CaseStore
 from openvocabct_training.phrases import PhraseBook
 from OpenVocabCTLib.errors import InputError
@@ -126,8 +132,8 @@ class PatchDataModule(pl.LightningDataModule):
         trainer = self.trainer
         if trainer is None:
             return 0, 0
-        batches = trainer.global_step * trainer.accumulate_grad_batches
-        return divmod(batches, max(1, math.ceil(self.samples_per_epoch / (self.batch_size * trainer.world_size))))
+        batches = max(1, math.ceil(self.samples_per_epoch / (self.batch_size * trainer.world_size)))
+        return place_in_epoch(trainer.global_step, batches, trainer.accumulate_grad_batches)
 
     def _phrase_book(self) -> PhraseBook:
         concepts = [self.vocabulary.get(concept) for concept in self.trained_concepts()]

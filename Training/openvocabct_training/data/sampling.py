@@ -138,6 +138,20 @@ def _shuffled(concepts: Sequence[str], generator: np.random.Generator) -> list[s
     return shuffled
 
 
+def place_in_epoch(steps: int, batches: int, accumulated: int = 1) -> tuple[int, int]:
+    """Where a run is after a number of optimiser steps: epoch, and batches of it that are done.
+
+    An epoch ends with a step, be it from fewer batches than are usually added up.
+
+    Args:
+        steps: of the optimiser, since the run began.
+        batches: of an epoch, for one process.
+        accumulated: batches whose gradients are added up for one step.
+    """
+    epoch, done = divmod(steps, math.ceil(batches / accumulated))
+    return epoch, done * accumulated
+
+
 class PatchSampler(DistributedSampler[int]):
     """Indices of an epoch in order, dealt out to the processes of a run, from the middle where it was interrupted.
 

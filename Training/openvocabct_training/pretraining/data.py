@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader, DistributedSampler
 
 from openvocabct_training.data.augment import AugmentationConfig
+from openvocabct_training.data.sampling import place_in_epoch
 from openvocabct_training.data.store import MANIFEST, CaseStore
 from openvocabct_training.pretraining.corpus import (
     CAPTIONS,
@@ -105,9 +106,9 @@ class PretrainingData(pl.LightningDataModule):
         dataset, trainer = self._datasets["train"], self.trainer
         processes, rank = getattr(trainer, "world_size", 1), getattr(trainer, "global_rank", 0)
         sampler = BatchesOfStudies(len(dataset), self.batch_size, processes, rank)
-        steps = 0 if trainer is None else trainer.global_step * trainer.accumulate_grad_batches
+        steps, accumulated = (0, 1) if trainer is None else (trainer.global_step, trainer.accumulate_grad_batches)
         # Lightning's own number of the epoch is one too high in a run that was resumed at the end of an epoch.
-        dataset.epoch, sampler.done = divmod(steps, sampler.batches)
+        dataset.epoch, sampler.done = place_in_epoch(steps, sampler.batches, accumulated)
         return ResumableBatches(dataset, self.batch_size, sampler=sampler, num_workers=self.workers, collate_fn=collate)
 
     def val_dataloader(self) -> DataLoader:
