@@ -12,6 +12,7 @@ from openvocabct_training.data.adapters import HEAD_AND_NECK_SLAB_RULES_OUT
 from openvocabct_training.evaluation.cases import find_cases
 from OpenVocabCTLib.errors import InputError
 from Testing.openvocabct_training import raw_data
+from Testing.openvocabct_training.data import layouts
 from Testing.openvocabct_training.evaluation.scans import GRID, LEFT, masks, write_list, write_scan
 
 LINE: dict[str, Any] = {"case": "a", "ct": "a/ct.nii.gz", "labels": "a/labels.nii.gz", "values": {LEFT: [1]}}
@@ -66,6 +67,19 @@ def test_adapters_of_the_training_data(tmp_path: Path) -> None:
     _, references = cases[0].read()
     assert references["soft_tissue_sarcoma"].count == 12 * 15
     assert cases[0].rules_out == ("head", "neck")
+
+
+def test_public_data_sets_and_ones_own(tmp_path: Path) -> None:
+    layouts.kits23(tmp_path)
+    cases = find_cases(tmp_path, "kits23", "train")
+    assert [case.case for case in cases] == ["case_00000", "case_00588"]
+    volume, references = cases[0].read()
+    assert {"kidneys", "kidney_tumor", "kidney_cysts"} == set(references)
+    assert all(mask.shape == volume.geometry.shape for mask in references.values())
+    layouts.lits(tmp_path)
+    assert {case.patient for case in find_cases(tmp_path, "lits", "train")} <= {f"lits/{n}" for n in (0, 2, 10, 130)}
+    layouts.own_folder(tmp_path, "value,concept\n1,liver\n2,\n3,spleen\n")
+    assert [case.case for case in find_cases(tmp_path, "folder:mine", "train")] == ["a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,11 @@ def write(path: Path, system: str, patients: dict[str, dict[str, Any]], **change
     return path
 
 
+def folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
 def rows(text: str) -> dict[str, list[str]]:
     lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
     return {line[0]: line[1:] for line in lines}
@@ -62,6 +67,17 @@ def test_systems_of_one_name_are_told_apart(tmp_path: Path) -> None:
     found = rows(compare(paths))
     assert found["ours (first)"][0] == "0.500"  # one patient has no interval
     assert found["ours (second)"][1] == "0.000"
+    same = [write(folder(tmp_path / name) / "x.json", "ours", {"a": accuracy(larynx=0.5)}) for name in ("one", "two")]
+    assert {"ours (x) 1", "ours (x) 2"} < set(rows(compare(same)))
+
+
+def test_a_doubtful_reference_is_not_missed(tmp_path: Path) -> None:
+    path = write(tmp_path / "ours.json", "ours", {case: accuracy(larynx=0.0, mandible=0.5) for case in "ab"})
+    assert rows(compare([path]))["ours"][4] == "2"
+    content = json.loads(path.read_text())
+    content["patients"][0]["suspect"] = ["larynx"]
+    path.write_text(json.dumps(content))
+    assert rows(compare([path]))["ours"][4] == "1"
 
 
 def test_other_suites_where_they_were_measured(tmp_path: Path) -> None:

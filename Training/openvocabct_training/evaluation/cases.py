@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from openvocabct_training.data.adapters import ADAPTERS, HEAD_AND_NECK_SLAB_RULES_OUT, OPENKBP_CONCEPTS, LabelMap
+from openvocabct_training.data.adapters import HEAD_AND_NECK_SLAB_RULES_OUT, OPENKBP_CONCEPTS, LabelMap, adapters_named
+from openvocabct_training.data.plan import known_concepts_only
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.geometry import Geometry
 from OpenVocabCTLib.output.masks import CroppedMask
@@ -78,7 +79,7 @@ def find_cases(source: Path, dataset: str, split: str, listing: Path | None = No
 
     Args:
         source: folder that holds one folder per data set.
-        dataset: name of the data set, see ``data.adapters.ADAPTERS``.
+        dataset: name of the data set, as ``prepare --dataset`` takes it.
         split: "train" or "validation".
         listing: JSON-lines file with the cases, instead of a data set; see `listed_cases`.
 
@@ -91,11 +92,9 @@ def find_cases(source: Path, dataset: str, split: str, listing: Path | None = No
     elif dataset == "openkbp":
         cases = list(openkbp_cases(source, split))
         place = str(source / "openkbp" / split)
-    elif dataset in ADAPTERS:
+    else:
         cases = list(adapter_cases(source, dataset, split))
         place = f"split {split!r} of {dataset} in {source}"
-    else:
-        raise InputError(f"there is no data set {dataset!r}", f"choose from {', '.join(ADAPTERS)}")
     if not cases:
         raise InputError(f"there are no patients in {place}", "give the folder that holds one folder per data set")
     repeated = {case.case for case in cases if sum(other.case == case.case for other in cases) > 1}
@@ -143,8 +142,13 @@ def _openkbp_meta(path: Path) -> dict[str, Any]:
 
 
 def adapter_cases(source: Path, dataset: str, split: str) -> Iterator[EvaluationCase]:
-    """Return the cases of a split as the training data's adapter knows them."""
-    for raw in ADAPTERS[dataset](source):
+    """Return the cases of a split as the training data's adapter knows them.
+
+    Raises:
+        InputError: there is no such data set, or its folder is laid out in another way.
+    """
+    found = (raw for adapter in adapters_named([dataset]).values() for raw in adapter(source))
+    for raw in known_concepts_only(found, Vocabulary.load()):
         if raw.split == split:
             yield EvaluationCase(
                 case=raw.case,
@@ -154,6 +158,7 @@ def adapter_cases(source: Path, dataset: str, split: str) -> Iterator[Evaluation
                 files=tuple(path for path in raw.files if path != raw.ct),
                 absent=tuple(raw.absent),
                 rules_out=tuple(raw.rules_out),
+                patient=raw.patient,
             )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,14 +106,16 @@ def _dice_of_patients(records: Sequence[dict[str, Any]], concepts: Sequence[str]
 
 
 def _told_apart(systems: Sequence[System], paths: Sequence[Path]) -> list[System]:
-    """Systems of the same name are told apart by their files."""
+    """Systems of the same name are told apart by their files, and by a number where that is not enough."""
     names = [system.name for system in systems]
-    return [
-        system
-        if names.count(system.name) == 1
-        else System(f"{system.name} ({path.stem})", system.records, system.suites)
-        for system, path in zip(systems, paths, strict=True)
+    several = [
+        f"{name} ({path.stem})" if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)
     ]
+    shown = [
+        f"{name} {several[: place + 1].count(name)}" if several.count(name) > 1 else name
+        for place, name in enumerate(several)
+    ]
+    return [replace(system, name=name) for system, name in zip(systems, shown, strict=True)]
 
 
 def _page(
@@ -151,7 +153,11 @@ def _row(
     for name in system.suites:
         if name in ("synonyms", "negatives", "laterality"):
             summary |= SUITES[name].summarise(records)
-    missed = sum(record["accuracy"][c]["outcome"] == "missed" for record in records for c in record["accuracy"])
+    missed = sum(
+        record["accuracy"].get(concept, {}).get("outcome") == "missed" and concept not in record["suspect"]
+        for record in records
+        for concept in concepts
+    )
     seconds = float(np.mean([record["seconds"] for record in records]))
     return [
         system.name,

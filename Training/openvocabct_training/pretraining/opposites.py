@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 
 _DENIAL = re.compile(r"^(?:there (?:is|are) )?no (?:evidence |signs? )?(?:of )?", re.IGNORECASE)
+# These compare with an earlier scan: "There is longer ..." would be nonsense, and its opposite may be as true.
+_COMPARISON = re.compile(r"^(?:there (?:is|are) )?no (?:longer|(?:interval )?changes?)\b", re.IGNORECASE)
 # Pairs of words of which a statement may hold one: the first rule that applies makes the opposite.
 _SWAPPED = (
     ("is not enlarged", "is enlarged"),
@@ -40,6 +42,8 @@ def opposite(text: str, denied: bool | None = None) -> str | None:
 
 
 def _turned(sentence: str, denied: bool | None) -> str | None:
+    if _COMPARISON.match(sentence):
+        return None
     if denied is not False:
         match = _DENIAL.match(sentence)
         if match:
