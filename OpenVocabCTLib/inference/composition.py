@@ -1,4 +1,4 @@
-"""Masks from masks, on the native grid: unions, exclusions, overlaps, and halves where no side was learned."""
+"""Answers from parts, on the native grid: unions, exclusions, overlaps, and halves where no side was learned."""
 
 from __future__ import annotations
 
@@ -82,6 +82,33 @@ def evaluate(
         if other is not None:
             first = _within(first, other, formula.operation == "intersection")
     return first if first.count else None
+
+
+def blend(
+    formula: Formula, probability_of: Callable[[int], np.ndarray], on_side: Callable[[Side], np.ndarray]
+) -> np.ndarray:
+    """Combine voxel probabilities as `evaluate` combines masks: where every part says yes or no, both agree.
+
+    Args:
+        formula: what is asked.
+        probability_of: gives the probabilities of a part, (K, J, I) float32, new for every call.
+        on_side: says which voxels lie on a side of the patient's middle, (K, J, I) bool.
+
+    Returns:
+        (K, J, I) float32.
+    """
+    if formula.operation is None:
+        return probability_of(formula.part)
+    result = blend(formula.operands[0], probability_of, on_side)
+    if formula.operation == "half":
+        result[~on_side(formula.side)] = 0.0
+    for operand in formula.operands[1:]:
+        other = blend(operand, probability_of, on_side)
+        if formula.operation == "union":
+            np.maximum(result, other, out=result)
+        else:
+            np.minimum(result, other if formula.operation == "intersection" else 1.0 - other, out=result)
+    return result
 
 
 def _within(mask: CroppedMask, other: CroppedMask, inside: bool) -> CroppedMask:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from OpenVocabCTLib.inference.answers import Answer
-from OpenVocabCTLib.inference.composition import Formula, evaluate
+from OpenVocabCTLib.inference.composition import evaluate
 from OpenVocabCTLib.inference.devices import memory_errors
 from OpenVocabCTLib.inference.questions import Part, Question
 from OpenVocabCTLib.output.masks import CroppedMask, RunMask
@@ -21,11 +21,13 @@ class Outcome:
         presence: probability that it is in the scan.
         reason: why it was not found, "" otherwise.
         mask: on the native grid, None where it was not found.
+        missing: structures of an expression that are not in the scan, though others of it are.
     """
 
     presence: float
     reason: str
     mask: CroppedMask | None
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def decide(question: Question, answers: Sequence[Answer], scan: Deciding) -> Out
     """
     if question.refusal:
         return Outcome(0.0, question.refusal, None)
-    formula = question.formula or Formula("union", tuple(Formula(None, part=i) for i in range(len(answers))))
+    formula = question.recipe
     wanted = formula.wanted
     presence = max(answers[place].presence for place in wanted)
     believed = [is_believed(part, answer.presence) for part, answer in zip(question.parts, answers, strict=True)]
@@ -74,12 +76,22 @@ def decide(question: Question, answers: Sequence[Answer], scan: Deciding) -> Out
         if not any(masks[place] is not None for place in wanted):
             return Outcome(presence, "no voxel is above the threshold", None)
         mask = evaluate(formula, masks, scan.half)
+        missing = _missing(question, believed)
         if mask is None:
-            return Outcome(presence, "found, but nothing of it is left by what was asked", None)
+            nothing = "found, but nothing of it is left by what was asked"
+            return Outcome(presence, f"{', '.join(missing)}: not in this scan" if missing else nothing, None)
         volume_ml = mask.count * scan.voxel_ml
         if volume_ml < scan.min_volume_ml:
             return Outcome(presence, f"only {volume_ml:.2f} ml, too little to be sure of", None)
-        return Outcome(presence, "", RunMask.of(mask))
+        return Outcome(presence, "", RunMask.of(mask), missing)
+
+
+def _missing(question: Question, believed: Sequence[bool]) -> tuple[str, ...]:
+    """Structures that the user named and that are not there; that a group lacks a member says nothing unusual."""
+    if question.prompt.expression is None:
+        return ()
+    absent = [part.wording.text for part, sure in zip(question.parts, believed, strict=True) if not sure]
+    return tuple(dict.fromkeys(absent))
 
 
 def is_believed(part: Part, presence: float) -> bool:

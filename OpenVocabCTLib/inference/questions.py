@@ -70,6 +70,11 @@ class Question:
     note: str = ""
     formula: Formula | None = None
 
+    @property
+    def recipe(self) -> Formula:
+        """How the parts make up the answer; without a formula it is their union."""
+        return self.formula or Formula("union", tuple(Formula(None, part=place) for place in range(len(self.parts))))
+
     def with_threshold(self, threshold: float | None) -> Question:
         """The same question with another voxel threshold; unchanged if None."""
         if threshold is None:
@@ -231,8 +236,11 @@ class QuestionMaker:
         nearest = self._phrases[best][1]
         if not self.is_answered(nearest):
             return Question(prompt, (), self._too_few(nearest.name, [nearest]))
+        if side_of(text) is not Side.NONE:
+            # A side is geometry to the model: for words without a query of their own it draws half of all there is.
+            return Question(prompt, (), f"no structure that this model knows; {nearest.name} is near in words")
         note = f"read as free text, nearest to {nearest.name} (similarity {similarity[best]:.2f}): check the result"
-        part = Part(Wording(text, side_of(text)), None, self.decision.threshold, self.decision.presence_threshold)
+        part = Part(Wording(text, Side.NONE), None, self.decision.threshold, self.decision.presence_threshold)
         return Question(prompt, (part,), note=note)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from OpenVocabCTLib.inference.answers import Answer, mean_inside, native_mask, settle
 from OpenVocabCTLib.inference.asking import Thresholds, batches, one_for_each
-from OpenVocabCTLib.inference.composition import half_of
+from OpenVocabCTLib.inference.composition import blend, half_of
 from OpenVocabCTLib.inference.coverage import landmarks, where_it_would_be
 from OpenVocabCTLib.inference.deciding import Deciding, Outcome, decide, is_believed
 from OpenVocabCTLib.inference.devices import memory_errors
@@ -25,7 +25,7 @@ from OpenVocabCTLib.inference.threads import in_threads
 from OpenVocabCTLib.models.config import DecisionConfig
 from OpenVocabCTLib.output.masks import CroppedMask
 from OpenVocabCTLib.output.segmentation import Segment, Segmentation, unanswered
-from OpenVocabCTLib.prompts.concepts import Concept
+from OpenVocabCTLib.prompts.concepts import Concept, Side
 from OpenVocabCTLib.prompts.parsing import PromptSet
 from OpenVocabCTLib.volume import CTVolume
 
@@ -114,16 +114,34 @@ class Study:
                 yield replace(segments.pop(0), seconds=share)
 
     def probabilities(self, prompt: str) -> np.ndarray:
-        """Voxel probabilities of one prompt on the native grid, float32 (K, J, I); zero where it cannot be asked."""
+        """Voxel probabilities of one prompt on the native grid, float32 (K, J, I); zero where it cannot be asked.
+
+        Those of an expression are put together as its mask is.
+        """
         question = self.segmenter.questions.ask(PromptSet.parse([prompt])[0])
-        result = np.zeros(self.volume.geometry.shape, np.float32)
+        if not question.parts:
+            return np.zeros(self.volume.geometry.shape, np.float32)
+        return blend(question.recipe, self._probability_of(question), self._on_side)
+
+    def _probability_of(self, question: Question) -> Callable[[int], np.ndarray]:
+        """What gives the probabilities of a question's parts, (K, J, I) float32."""
+        answers = self._parts([question], everywhere=True)[0]
+
+        def native(place: int) -> np.ndarray:
+            logits, everything = answers[place].logits, whole(self.volume.geometry.shape)
+            values = to_native(logits, self.embedding.offset, self.embedding.grid, everything)
+            probability: np.ndarray = values.sigmoid_().numpy()
+            return probability
+
+        return native
+
+    def _on_side(self, side: Side) -> np.ndarray:
+        """(K, J, I) bool: which voxels lie on a side of the patient's middle."""
+        embedding = self._any_embedding()
         everything = whole(self.volume.geometry.shape)
-        for place, answer in enumerate(self._parts([question], everywhere=True)[0]):
-            if question.formula is not None and place not in question.formula.wanted:
-                continue
-            values = to_native(answer.logits, self.embedding.offset, self.embedding.grid, everything)
-            np.maximum(result, values.sigmoid().numpy(), out=result)
-        return result
+        leftness = to_native(embedding.values[-1], embedding.offset, embedding.grid, everything).numpy()
+        inside: np.ndarray = leftness * side.sign > 0
+        return inside
 
     def prepare(self, prompts: PromptSet | Iterable[str] | None, progress: Progress | None = None) -> None:
         """Run what prompts need and has not been run, everything for None.
@@ -236,4 +254,5 @@ class Study:
         answered = blank.answered(outcome.mask, outcome.reason, outcome.presence, voxel_ml, mean_hu)
         named = answered.canonical
         unusual = doubts(answered, self.segmenter.questions.vocabulary.get(named)) if named is not None else ()
-        return replace(answered, threshold=threshold, doubts=unusual)
+        missing = tuple(f"{name} is not in this scan" for name in outcome.missing)
+        return replace(answered, threshold=threshold, doubts=(*missing, *unusual))

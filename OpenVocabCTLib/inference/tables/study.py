@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -131,20 +131,17 @@ class TableStudy(Study):
         return super().segment(prompts, threshold)
 
     def probabilities(self, prompt: str) -> np.ndarray:
-        """Softmax probabilities of one prompt on the native grid, float32 (K, J, I); zero where it cannot be asked."""
+        """See ``Study.probabilities``; they are softmax probabilities, and networks that are missing are run first."""
         self.prepare([prompt], self._progress)
-        question = self.segmenter.questions.ask(PromptSet.parse([prompt])[0])
-        result = np.zeros(self.volume.geometry.shape, np.float32)
-        for place, part in enumerate(question.parts):
-            if question.formula is not None and place not in question.formula.wanted:
-                continue
-            number, query = self._query(part.wording)
+        return super().probabilities(prompt)
+
+    def _probability_of(self, question: Question) -> Callable[[int], np.ndarray]:
+        def native(place: int) -> np.ndarray:
+            number, query = self._query(question.parts[place].wording)
             with memory_errors():
-                asked = classes.native_probability(
-                    self.embedding.by_network[number], self._contest(number, query, None)
-                )
-            np.maximum(result, asked, out=result)
-        return result
+                return classes.native_probability(self.embedding.by_network[number], self._contest(number, query, None))
+
+        return native
 
     def _query(self, wording: Wording) -> tuple[int, int | ClassTable]:
         """Network that is asked, and the row of its table or a new query."""

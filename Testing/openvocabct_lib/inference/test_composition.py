@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from OpenVocabCTLib.inference.composition import Formula, evaluate, half_of
+from OpenVocabCTLib.inference.composition import Formula, blend, evaluate, half_of
 from OpenVocabCTLib.inference.coverage import where_it_would_be
 from OpenVocabCTLib.inference.plausibility import doubts
 from OpenVocabCTLib.inference.questions import Question, QuestionMaker
@@ -158,9 +158,33 @@ def test_a_prompt_that_leaves_nothing_says_so() -> None:
     assert "nothing of it is left" in segment.reason
 
 
-def test_probabilities_are_those_of_what_can_be_in_the_answer() -> None:
+@pytest.mark.parametrize("grid", ["LPS", "oblique"])
+def test_probabilities_are_put_together_as_masks_are(grid: str) -> None:
+    study = small_model.window_segmenter().encode(phantoms.volume_on(GRIDS[grid]))
+    left, liver = study.probabilities("left kidney"), study.probabilities("liver")
+    assert np.array_equal(study.probabilities("left kidney and liver"), np.maximum(left, liver))
+    assert np.array_equal(study.probabilities("left kidney minus liver"), np.minimum(left, 1 - liver))
+    assert np.array_equal(study.probabilities("overlap of left kidney and liver"), np.minimum(left, liver))
+    kidneys, right = study.probabilities("kidneys"), study.probabilities("kidneys minus left kidney")
+    assert (kidneys > 0.5)[left > 0.5].all()
+    assert not (right > 0.5)[left > 0.5].any()
+
+
+def test_half_of_probabilities() -> None:
+    values = np.full((1, 2, 3), 0.75, np.float32)
+    on_left = np.array([[[True, False, False], [True, True, False]]])
+    half = Formula("half", (Formula(None, part=0),), side=Side.LEFT)
+    on_side = {Side.LEFT: on_left, Side.RIGHT: ~on_left}.__getitem__
+    assert np.array_equal(blend(half, lambda _: values.copy(), on_side), np.where(on_left, values, 0))
+
+
+def test_what_is_not_there_is_said_of_expressions() -> None:
     study = small_model.window_segmenter().encode(phantoms.volume_on(GRIDS["LPS"]))
-    assert np.array_equal(study.probabilities("left kidney minus liver"), study.probabilities("left kidney"))
+    with_gap, overlap, group = study.segment(["liver and spleen", "overlap of liver and spleen", "kidneys"])
+    assert with_gap.found
+    assert with_gap.doubts[0] == "spleen is not in this scan"
+    assert (overlap.found, overlap.reason) == (False, "spleen: not in this scan")
+    assert not any("not in this scan" in doubt for doubt in group.doubts)
 
 
 def concepts(*ids: str) -> list:

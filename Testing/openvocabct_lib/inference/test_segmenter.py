@@ -255,6 +255,19 @@ def test_free_text_about_what_too_few_scans_showed_is_not_answered() -> None:
     assert question.refusal.startswith("this model has seen spleen in 1 scan only")
 
 
+def test_free_text_that_names_a_side_is_not_answered() -> None:
+    """Leftness outweighs a query that was not learned with it: half of all that the scan shows would be "found"."""
+    questions = small_model.question_maker(similarity=-1.0)
+    one_sided, both, none = PromptSet.parse(["left something", "something on both sides", "something"])
+    assert one_sided.free_text is not None
+    question = questions.ask(one_sided)
+    assert question.parts == ()
+    assert question.refusal.startswith("no structure that this model knows; ")
+    for prompt in (both, none):
+        (part,) = questions.ask(prompt).parts
+        assert part.wording.side is Side.NONE
+
+
 def test_every_prompt_can_have_its_own_threshold() -> None:
     study = small_model.window_segmenter().encode(phantoms.volume_on(GRIDS["LPS"]))
     low, own, high = study.segment(["liver", "liver", "liver"], [0.3, None, 0.9])
