@@ -1,54 +1,23 @@
 """Which words of a sentence are denied, and which are only suspected.
 
 After the idea of NegEx (Chapman et al., J Biomed Inform 2001;34:301): a trigger reaches forwards or backwards until a
-word that ends its scope.  Words and rules are our own.
+word that ends its scope.  Words and rules are our own.  What could be read either way is uncertain.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Status = Literal["present", "uncertain", "absent"]
+from OpenVocabCTLib.reports import triggers
 
-_SEEN = r"(?:seen|identified|present|visuali[sz]ed|evident|demonstrated|detected|appreciated|noted|found|observed)"
-# Negated, but not what they stand before: "no change of the nodule".
-_HARMLESS = re.compile(
-    r"\b(?:no|without|not)\s+(?:(?:significant|interval|substantial|appreciable|definite|further)\s+)*"
-    r"(?:changes?|changed|increase[ds]?|decrease[ds]?|enlargement|growth|progression|enlarged)\b"
-    r"|\bnot\s+only\b|\bno\s+doubt\b|\bunchanged\b",
-    re.IGNORECASE,
-)
-_DENIES_AFTER = re.compile(
-    r"\b(?:no|without|not|negative\s+for|free\s+(?:of|from)|(?:absence|lack)\s+of|neither|nor|never|resolution\s+of|"
-    r"ruled?\s+out|rather\s+than|instead\s+of|resected|status\s+post\s+resection\s+of)\b",
-    re.IGNORECASE,
-)
-_DENIES_BEFORE = re.compile(
-    rf"\b(?:(?:is|are|was|were|has\s+been|have\s+been)\s+(?:not|no\s+longer)\s+{_SEEN}|not\s+{_SEEN}|"
-    rf"(?:is|are)\s+(?:\w+ly\s+)?absent|(?:has|have)\s+resolved|(?:is|are|was|were)\s+(?:ruled\s+out|excluded))\b",
-    re.IGNORECASE,
-)
-_DOUBTS_AFTER = re.compile(
-    r"\b(?:possibl[ey]|probabl[ey]|likely|suspicious\s+(?:for|of)|suspected|suspicion\s+of|suggest(?:ive\s+of|ing|s)?|"
-    r"(?:may|might|could)\s+(?:represent|be|reflect|indicate)|(?:cannot|can\s?not|can't)\s+(?:be\s+)?exclude|"
-    r"concern(?:ing)?\s+for|questionable|presumed|presumably|versus|vs|differential)\b",
-    re.IGNORECASE,
-)
-_DOUBTS_BEFORE = re.compile(
-    r"\b(?:(?:cannot|can\s?not|can't)\s+be\s+(?:excluded|ruled\s+out)|not\s+excluded|(?:is|are)\s+(?:possible|suspected|"
-    r"questionable|likely|favou?red))\b",
-    re.IGNORECASE,
-)
-_ENDS = re.compile(
-    r"[;:]|\b(?:but|however|although|though|except|apart\s+from|aside\s+from|other\s+than|besides|yet|whereas|while|"
-    r"there\s+(?:is|are)|with(?!out)|which|because)\b"
-    r"|\band\b(?=[^,;]*\b(?:is|are|was|were|shows?|demonstrates?|has|have|measures?|measuring|contains?)\b)"
-    r"|,(?=[^,;]*\b(?:is|are|was|were|shows?|demonstrates?|has|have|measures?|contains?)\b)",
-    re.IGNORECASE,
-)
+Status = Literal["present", "uncertain", "absent"]
+Span = tuple[int, int]
+
+# Nothing is looked for further on, which bounds the time for hostile input.
+LONGEST_SENTENCE = 2000
 
 
 @dataclass(frozen=True)
@@ -60,8 +29,8 @@ class Scopes:
         uncertain: suspected.
     """
 
-    absent: tuple[tuple[int, int], ...]
-    uncertain: tuple[tuple[int, int], ...]
+    absent: tuple[Span, ...]
+    uncertain: tuple[Span, ...]
 
     def status(self, start: int, end: int) -> Status:
         """Say what the sentence says of the words from `start` to `end`; a doubt weighs more than a denial."""
@@ -72,34 +41,113 @@ class Scopes:
 
 def find_scopes(sentence: str) -> Scopes:
     """Find what a sentence denies and what it suspects."""
-    harmless = [match.span() for match in _HARMLESS.finditer(sentence)]
-    doubted = [match.span() for pattern in (_DOUBTS_AFTER, _DOUBTS_BEFORE) for match in pattern.finditer(sentence)]
-    ends = [match.span() for match in _ENDS.finditer(sentence)]
-    length = len(sentence)
-    absent = (
-        *_forwards(_DENIES_AFTER, sentence, ends, [*harmless, *doubted], length),
-        *_backwards(_DENIES_BEFORE, sentence, ends, doubted),
-    )
-    uncertain = (*_forwards(_DOUBTS_AFTER, sentence, ends, [], length), *_backwards(_DOUBTS_BEFORE, sentence, ends, []))
-    return Scopes(absent, uncertain)
+    text = sentence[:LONGEST_SENTENCE]
+    ends = _spans(triggers.ENDS, text)
+    harmless = _spans(triggers.HARMLESS, text)
+    forward = [span for span in _spans(triggers.DENIES_AFTER, text) if not _overlaps(span, harmless)]
+    doubts_before = _spans(triggers.DOUBTS_BEFORE, text)
+    doubts_after = [
+        span for span in _spans(triggers.DOUBTS_AFTER, text) if not _is_denied_suspicion(text, span, forward, ends)
+    ]
+    skipped = [*harmless, *doubts_before, *doubts_after]
+    absent: list[Span] = []
+    uncertain: list[Span] = []
+    used = _denied_before(text, ends, skipped, absent, uncertain)
+    for span in forward:
+        if not _overlaps(span, [*doubts_before, *doubts_after, *used]):
+            _split_list(text, span[1], _next_end(span[1], ends, len(text)), absent, uncertain)
+    denials = [*ends, *(_with_comma(text, span) for span in forward)]
+    uncertain += [(last, _next_end(last, denials, len(text))) for _, last in doubts_after]
+    uncertain += [(_begin(text, first, ends), first) for first, _ in doubts_before]
+    return Scopes(tuple(absent), tuple(uncertain))
 
 
-Span = tuple[int, int]
+def _denied_before(
+    text: str, ends: Sequence[Span], skipped: Sequence[Span], absent: list[Span], uncertain: list[Span]
+) -> list[Span]:
+    """Add what triggers deny that stand behind it; return those triggers."""
+    used = [span for span in _spans(triggers.DENIES_BEFORE, text) if not _overlaps(span, skipped)]
+    kept: list[Span] = []
+    for first, last in used:
+        begin = _begin(text, first, ends)
+        if not re.search(r"\w", text[begin:first]):
+            absent.append((last, _next_end(last, ends, len(text))))  # "no longer seen is the left lung nodule"
+            kept.append((first, last))
+            continue
+        _reach_back(text, begin, first, absent, uncertain)
+        kept.append((first, last))
+    for first, last in _spans(triggers.DENIES_AROUND, text):
+        if _overlaps((first, last), [*skipped, *kept]):
+            continue
+        if triggers.PREDICATE_FOLLOWED_BY.match(text, last):
+            _reach_back(text, _begin(text, first, ends), first, absent, uncertain)
+        else:
+            phrase = triggers.NOUN_PHRASE_END.search(text, last)
+            absent.append((last, phrase.start() if phrase else len(text)))
+        kept.append((first, last))
+    return kept
 
 
-def _forwards(
-    trigger: re.Pattern[str], text: str, ends: list[Span], skipped: list[Span], length: int
-) -> Iterator[Span]:
-    for match in trigger.finditer(text):
-        if not _overlaps(match.span(), skipped):
-            yield match.end(), min((end for end, _ in ends if end >= match.end()), default=length)
+def _reach_back(text: str, begin: int, end: int, absent: list[Span], uncertain: list[Span]) -> None:
+    """Deny from `begin` to `end`; of "liver cyst, hemangioma not seen" only the last is sure to be denied."""
+    comma = text.rfind(",", begin, len(text[:end].rstrip(" ,")))
+    if comma < 0 or re.search(r"\b(?:and|or|nor)\b", text[comma:end], re.IGNORECASE):
+        absent.append((begin, end))
+        return
+    absent.append((comma, end))
+    uncertain.append((begin, comma))
 
 
-def _backwards(trigger: re.Pattern[str], text: str, ends: list[Span], skipped: list[Span]) -> Iterator[Span]:
-    for match in trigger.finditer(text):
-        if not _overlaps(match.span(), skipped):
-            yield max((last for _, last in ends if last <= match.start()), default=0), match.start()
+def _split_list(text: str, start: int, end: int, absent: list[Span], uncertain: list[Span]) -> None:
+    """Deny from `start` on, up to what is there or may be there: "no pneumonia, stable nodule in the right lung"."""
+    breaks = [match.span() for match in triggers.LIST_BREAK.finditer(text, start, end)]
+    unspecific = bool(breaks) and triggers.UNSPECIFIC.search(text[start : breaks[0][0]]) is not None
+    for place, (first, last) in enumerate(breaks):
+        item = text[last : breaks[place + 1][0] if place + 1 < len(breaks) else end]
+        if triggers.DENIED_AGAIN.match(item) or triggers.LIST_GOES_ON.search(text, last, end) or not item.strip():
+            continue
+        after_comma = text[first] == ","
+        if triggers.IS_THERE.search(item) or (after_comma and triggers.IS_THERE_AFTER_COMMA.search(item)):
+            absent.append((start, first))
+            return
+        if triggers.MAY_BE_THERE.search(item) or unspecific:
+            absent.append((start, first))
+            uncertain.append((first, end))
+            return
+    absent.append((start, end))
 
 
-def _overlaps(span: Span, others: list[Span]) -> bool:
+def _is_denied_suspicion(text: str, doubt: Span, denials: Sequence[Span], ends: Sequence[Span]) -> bool:
+    """Say whether a denial reaches a suspicion: "no findings suspicious for metastasis"."""
+    if not triggers.SUSPECTS.match(text, doubt[0]):
+        return False
+    last = max((end for _, end in denials if end <= doubt[0]), default=-1)
+    return last >= 0 and "," not in text[last : doubt[0]] and _next_end(last, ends, len(text)) >= doubt[0]
+
+
+def _begin(text: str, trigger: int, ends: Iterable[Span]) -> int:
+    """Return where the words begin that a trigger behind them speaks of."""
+    relative = triggers.RELATIVE.search(text, 0, trigger)
+    # "A nodule, which has resolved" is denied although "which" ends what stands before.
+    place = relative.start() if relative else trigger
+    return max((last for _, last in ends if last <= place), default=0)
+
+
+def _next_end(place: int, ends: Iterable[Span], length: int) -> int:
+    return min((first for first, _ in ends if first >= place), default=length)
+
+
+def _with_comma(text: str, span: Span) -> Span:
+    """Return a denial with the comma or "and" before it, where it ends what is suspected; an empty stretch elsewhere."""
+    before = re.search(r"(?:,|\band)\s*\Z", text[: span[0]], re.IGNORECASE)
+    return (before.start(), span[1]) if before else (0, 0)
+
+
+def _spans(pattern: re.Pattern[str], text: str) -> list[Span]:
+    return [match.span() for match in pattern.finditer(text)]
+
+
+def _overlaps(span: Span, others: Iterable[Span]) -> bool:
     return any(span[0] < last and first < span[1] for first, last in others)
+
+

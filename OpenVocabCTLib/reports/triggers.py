@@ -1,0 +1,109 @@
+"""Words that deny or doubt what stands before or after them, and words that end what they reach."""
+
+from __future__ import annotations
+
+import re
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(text, re.IGNORECASE)
+
+
+_SEEN = (
+    r"(?:seen|identified|identifiable|present|visuali[sz]ed|visible|evident|apparent|demonstrated|demonstrable|detected|"
+    r"detectable|appreciated|appreciable|noted|found|observed|shown|recogni[sz](?:ed|able)|discernible|delineated|"
+    r"depicted|perceptible)"
+)
+_NOT = r"(?:not|no\s+longer|never|cannot|can\s?not|(?:is|are|was|were|can|could|has|have)n['\u2019]t)"
+_AUXILIARY = r"(?:is|are|was|were|has|have|had|be|been|appears?|seems?)"
+_GONE = r"(?:resolved|disappeared|vanished|cleared|gone|removed|resected|excised|explanted)"
+_NO_LONGER_THERE = rf"(?:{_GONE}|absent|non-?\s?existent|excluded|ruled\s+out)"
+_PARTLY = r"(?:near|nearly|almost|partial|partially|partly|mostly|largely|incomplete|incompletely|virtually|slightly)"
+_COURSE = r"(?:resolution|removal|disappearance|clearance|clearing)"
+_MEASURED = (
+    r"(?:significant|interval|substantial|appreciable|definite|further|evidence|signs?|of|for|any|obvious|convincing|clear|"
+    r"relevant|major|marked|notable|measurable|disease|overt|other|complete|full)"
+)
+
+# Negated, but not what they stand before: "no change of the nodule", "no evidence of progression of the metastases".
+# What was not there before is there now, and what has gone in part is still there.
+HARMLESS = _pattern(
+    rf"\b(?:no|without|not)\s+(?:{_MEASURED}\s+)*(?:changes?|changed|increase[ds]?|decrease[ds]?|enlargement|growth|"
+    rf"progression|regression|improvement|worsening|deterioration|difference|{_COURSE})(?:\s+of)?\b"
+    r"|\bnot\s+(?:\w+ly\s+)?enlarged\b|\bnot\s+only\b|\bno\s+doubt\b|\bunchanged\b"
+    r"|\b(?:no|not)\s+(?:more|larger|greater|bigger)\s+than\b"
+    rf"|\bnot\s+(?:(?:previously|before|formerly|earlier)\s+{_SEEN}|{_SEEN}\s+(?:previously|before|formerly|earlier))\b"
+    rf"|\b(?:not|no)\s+{_SEEN}\s+(?:(?:on|in|at)\s+)?(?:(?:the|any|an|a)\s+)?"
+    r"(?:prior|previous|earlier|preceding|last|old|comparison)\b"
+    rf"|\b(?:{_PARTLY}|not)\s+(?:(?:yet|been|\w+ly)\s+)*{_GONE}\b|\bnon-?{_GONE}\b|\bnot\s+absent\b"
+    rf"|\b{_PARTLY}[\s-]+(?:complete\s+)?{_COURSE}\s+of\b"
+)
+DENIES_AFTER = _pattern(
+    rf"\b(?:no|nil|without|not|nothing|negative\s+for|free\s+(?:of|from)|(?:absence|lack|{_COURSE}|resection)\s+of|neither|"
+    r"nor|never|denies|rules\s+out|excludes|rather\s+than|instead\s+of)\b"
+)
+DENIES_BEFORE = _pattern(
+    rf"\b(?:{_AUXILIARY}\s+)*(?:{_NOT}\s+(?:(?:be|been)\s+)?(?:(?:\w+ly|yet|again|now)\s+)*{_SEEN})\b"
+    rf"|\b(?:(?:{_AUXILIARY}|can|could)\s+)(?:(?:be|been|now|since|also|all|\w+ly)\s+)*{_NO_LONGER_THERE}\b"
+    r"|(?:[:=\u2013\u2014]|\s-)\s*(?:none|no|nil|negative|absent)\b(?=\s*(?:\Z|[.,;)]))"
+)
+# Without a verb: "pneumothorax resolved" and "resolved pneumothorax".
+DENIES_AROUND = _pattern(rf"\b(?:{_NO_LONGER_THERE}|non-?\s?visuali[sz]ed)\b")
+_EXCLUDED = r"(?:excluded|ruled\s+out)"
+DOUBTS_AFTER = _pattern(
+    r"\b(?:possibl[ey]|possibility\s+of|probabl[ey]|likely|unlikely\s+(?:an?|to)|suspicious\s+(?:for|of)|suspected|"
+    r"suspicion\s+(?:of|for)|suggest(?:ive\s+of|ing|s)?|indicative\s+of|doubtful|equivocal|"
+    r"(?:may|might|could)\s+(?:represent|be|reflect|indicate)(?!\s+(?:\w+ly\s+)?(?:excluded|ruled))|"
+    r"(?:cannot|can\s?not|can't|could\s+not|not|to|difficult\s+to)\s+(?:\w+ly\s+)?(?:be\s+)?(?:exclude|rule\s+out)|"
+    r"(?<!can )rule\s+out|r/o|query|evaluate\s+for|evaluation\s+(?:of|for)|assess\s+for|history\s+of|"
+    r"concern(?:ing)?\s+for|questionable|presumed|presumably|versus|vs|differential)\b|\?\s*(?=\w)"
+)
+DOUBTS_BEFORE = _pattern(
+    rf"\b(?:{_NOT}\s+(?:(?:be|been|yet|\w+ly)\s+)*{_EXCLUDED}|"
+    rf"{_NOT}\s+(?:be\s+)?(?:clearly|definitely|definitively|convincingly|reliably|confidently|well)\s+{_SEEN}|"
+    r"(?:is|are)\s+(?:possible|suspected|questionable|likely|favou?red|doubtful|equivocal)|"
+    r"(?:(?:is|are|seems?|appears?)\s+)?(?:(?:considered|very|highly|thought)\s+)*unlikely(?!\s+(?:an?|to)\b))\b|(?<=\w)\?"
+)
+# A doubt of the first kind that a denial reaches is none: "no findings suspicious for metastasis".
+SUSPECTS = _pattern(r"\b(?:suspici\w+|suggest\w*|indicative|concern\w*)\b")
+
+_VERBS = (
+    r"(?:is|are|was|were|shows?|demonstrates?|has|have|measures?|measuring|contains?|persists?|remains?|appears?|"
+    r"developed|increased|decreased)"
+)
+_CLEAR_ENDS = (
+    r";|:(?!\s*(?:none|no|nil|negative|absent)\b\s*(?:\Z|[.,;)]))|\b(?:but|however|although|though|except|excepting|"
+    r"with\s+the\s+exception\s+of|apart\s+from|aside\s+from|other\s+than|besides|yet|whereas|while|"
+    r"there\s+(?:is|are|was|were)|because"
+)
+_NEW_CLAUSE = (
+    rf"\band\b(?=[^,;]*\b{_VERBS}\b)(?!\s+\w+\s+(?:are|were)\s+{_SEEN})"
+    rf"|,(?!\s*(?:and\s*/\s*)?(?:or|nor|and)\b)(?=[^,;]*\b{_VERBS}\b)"
+)
+ENDS = _pattern(rf"{_CLEAR_ENDS}|with(?!out)|which)\b|{_NEW_CLAUSE}")
+# What a sentence says after these is of another place.
+PLACE_ENDS = _pattern(r";|\b(?:but|however|although|though|whereas|while|yet)\b")
+NEW_CLAUSE = _pattern(_NEW_CLAUSE)
+RELATIVE = _pattern(rf",?\s*\b(?:which|that)\s+(?:{_AUXILIARY}\s+)*\Z|,?\s*\b(?:which|that)\s*\Z")
+
+# What a participle is followed by where it says something of the words before it.
+PREDICATE_FOLLOWED_BY = _pattern(
+    r"\s*(?:\Z|[.,;:)]|(?:on|in|at|since|with|and|but|after|by|from|over|compared|now|today|as|is|are)\b)"
+)
+NOUN_PHRASE_END = _pattern(r"[,;:.()]|\b(?:with|and|but|is|are|was|were|has|have)\b")
+
+# In a list after a denial: what goes on with the list, what begins something that is there, what cannot be told.
+LIST_BREAK = _pattern(r",|\band\b")
+LIST_GOES_ON = _pattern(r"\b(?:or|nor|neither)\b")
+DENIED_AGAIN = _pattern(r"\s*(?:and|but)?\s*(?:no|not|without|nor)\b")
+_COUNTED = r"(?:an?|one|two|three|four|several|few|multiple|some|numerous|\d+)"
+_STEADY = r"(?:stable|unchanged|known|old|chronic|persistent|residual|increased|increasing|status\s+post)"
+_SIZED = r"(?:small|tiny|trace|minimal|mild|mildly|moderate|subtle)"
+_MEASURE = r"\d+(?:[.,]\d+)?\s*(?:x\s*\d+(?:[.,]\d+)?\s*)*(?:mm|cm|ml)\b"
+IS_THERE = _pattern(rf"\A\s*(?:{_COUNTED}|{_STEADY})\b|\b(?:stable|unchanged)\b|{_MEASURE}")
+IS_THERE_AFTER_COMMA = _pattern(rf"\A\s*{_SIZED}\b")
+MAY_BE_THERE = _pattern(
+    rf"\A\s*(?:{_SIZED}|large|huge|big|new|left|right|left-sided|right-sided|bilateral)\b"
+    r"|\b(?:in|of|at|within|on)\s+the\b|\b(?:present|seen|noted|visible)\s*[.]?\s*\Z"
+)
+UNSPECIFIC = _pattern(r"\b(?:findings?|abnormalit(?:y|ies)|process(?:es)?|disease|pathology)\s*\Z")
