@@ -58,7 +58,9 @@ def find_scopes(sentence: str) -> Scopes:
             _split_list(text, span[1], _next_end(span[1], ends, len(text)), absent, uncertain)
     denials = [*ends, *(_with_comma(text, span) for span in forward)]
     uncertain += [(last, _next_end(last, denials, len(text))) for _, last in doubts_after]
-    uncertain += [(_begin(text, first, ends), first) for first, _ in doubts_before]
+    for span in doubts_before:
+        is_first = _opens(text, span, ends)
+        uncertain.append(_onwards(text, span[1], ends) if is_first else (_begin(text, span[0], ends), span[0]))
     return Scopes(tuple(absent), tuple(uncertain))
 
 
@@ -67,35 +69,32 @@ def _denied_before(
 ) -> list[Span]:
     """Add what triggers deny that stand behind it; return those triggers."""
     used = [span for span in _spans(triggers.DENIES_BEFORE, text) if not _overlaps(span, skipped)]
-    kept: list[Span] = []
-    for first, last in used:
-        begin = _begin(text, first, ends)
-        if not re.search(r"\w", text[begin:first]):
-            absent.append((last, _next_end(last, ends, len(text))))  # "no longer seen is the left lung nodule"
-            kept.append((first, last))
-            continue
-        _reach_back(text, begin, first, absent, uncertain)
-        kept.append((first, last))
-    for first, last in _spans(triggers.DENIES_AROUND, text):
-        if _overlaps((first, last), [*skipped, *kept]):
-            continue
-        if triggers.PREDICATE_FOLLOWED_BY.match(text, last):
-            _reach_back(text, _begin(text, first, ends), first, absent, uncertain)
+    bare = [span for span in _spans(triggers.DENIES_AROUND, text) if not _overlaps(span, [*skipped, *used])]
+    for span in (*used, *bare):
+        phrase = triggers.NOUN_PHRASE_END.search(text, span[1])
+        if span in bare and not triggers.PREDICATE_FOLLOWED_BY.match(text, span[1]):
+            absent.append((span[1], phrase.start() if phrase else len(text)))  # "resolved pneumothorax, small effusion"
+        elif _opens(text, span, ends):
+            absent.append(_onwards(text, span[1], ends))  # "no longer seen is the left lung nodule"
         else:
-            phrase = triggers.NOUN_PHRASE_END.search(text, last)
-            absent.append((last, phrase.start() if phrase else len(text)))
-        kept.append((first, last))
-    return kept
+            _reach_back(text, span, ends, absent, uncertain)
+    return [*used, *bare]
 
 
-def _reach_back(text: str, begin: int, end: int, absent: list[Span], uncertain: list[Span]) -> None:
-    """Deny from `begin` to `end`; of "liver cyst, hemangioma not seen" only the last is sure to be denied."""
-    comma = text.rfind(",", begin, len(text[:end].rstrip(" ,")))
+def _reach_back(text: str, trigger: Span, ends: Sequence[Span], absent: list[Span], uncertain: list[Span]) -> None:
+    """Deny what stands before a trigger; of "liver cyst, hemangioma not seen" only the last is sure to be denied."""
+    end = _antecedent_end(text, trigger[0])
+    begin = _begin(text, trigger[0], ends)
+    comma = text.rfind(",", begin, end)
     if comma < 0 or re.search(r"\b(?:and|or|nor)\b", text[comma:end], re.IGNORECASE):
         absent.append((begin, end))
-        return
-    absent.append((comma, end))
-    uncertain.append((begin, comma))
+    else:
+        absent.append((comma, end))
+        uncertain.append((begin, comma))
+    attached = re.search(r"\bwith\s*\Z", text[:begin], re.IGNORECASE)
+    if attached and triggers.SENTENCE_VERB.match(text, trigger[0]):
+        # "The mass with calcification is no longer seen": both may be gone.
+        uncertain.append((_begin(text, attached.start(), ends), attached.start()))
 
 
 def _split_list(text: str, start: int, end: int, absent: list[Span], uncertain: list[Span]) -> None:
@@ -125,12 +124,28 @@ def _is_denied_suspicion(text: str, doubt: Span, denials: Sequence[Span], ends: 
     return last >= 0 and "," not in text[last : doubt[0]] and _next_end(last, ends, len(text)) >= doubt[0]
 
 
+def _antecedent_end(text: str, trigger: int) -> int:
+    """Return where the words end that a trigger behind them speaks of: before "which" in "a nodule, which is gone"."""
+    relative = triggers.RELATIVE.search(text, 0, trigger)
+    return relative.start() if relative else trigger
+
+
 def _begin(text: str, trigger: int, ends: Iterable[Span]) -> int:
     """Return where the words begin that a trigger behind them speaks of."""
-    relative = triggers.RELATIVE.search(text, 0, trigger)
-    # "A nodule, which has resolved" is denied although "which" ends what stands before.
-    place = relative.start() if relative else trigger
+    place = _antecedent_end(text, trigger)
     return max((last for _, last in ends if last <= place), default=0)
+
+
+def _opens(text: str, trigger: Span, ends: Iterable[Span]) -> bool:
+    """Say whether no word stands before a trigger in its clause."""
+    return not re.search(r"\w", text[_begin(text, trigger[0], ends) : trigger[0]])
+
+
+def _onwards(text: str, place: int, ends: Sequence[Span]) -> Span:
+    """Return the stretch after a trigger that stands first: "ruled out: pulmonary embolism"."""
+    colon = re.compile(r"\s*:").match(text, place)
+    start = colon.end() if colon else place
+    return start, _next_end(start, ends, len(text))
 
 
 def _next_end(place: int, ends: Iterable[Span], length: int) -> int:

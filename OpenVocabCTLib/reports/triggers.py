@@ -16,7 +16,7 @@ _SEEN = (
 )
 _NOT = r"(?:not|no\s+longer|never|cannot|can\s?not|(?:is|are|was|were|can|could|has|have)n['\u2019]t)"
 _AUXILIARY = r"(?:is|are|was|were|has|have|had|be|been|appears?|seems?)"
-_GONE = r"(?:resolved|disappeared|vanished|cleared|gone|removed|resected|excised|explanted)"
+_GONE = r"(?:resolved|dissolved|disappeared|vanished|cleared|gone|removed|resected|excised|explanted)"
 _NO_LONGER_THERE = rf"(?:{_GONE}|absent|non-?\s?existent|excluded|ruled\s+out)"
 _PARTLY = r"(?:near|nearly|almost|partial|partially|partly|mostly|largely|incomplete|incompletely|virtually|slightly)"
 _COURSE = r"(?:resolution|removal|disappearance|clearance|clearing)"
@@ -30,7 +30,7 @@ _MEASURED = (
 HARMLESS = _pattern(
     rf"\b(?:no|without|not)\s+(?:{_MEASURED}\s+)*(?:changes?|changed|increase[ds]?|decrease[ds]?|enlargement|growth|"
     rf"progression|regression|improvement|worsening|deterioration|difference|{_COURSE})(?:\s+of)?\b"
-    r"|\bnot\s+(?:\w+ly\s+)?enlarged\b|\bnot\s+only\b|\bno\s+doubt\b|\bunchanged\b"
+    r"|\bexcluded\s+from\b|\bnot\s+(?:\w+ly\s+)?enlarged\b|\bnot\s+only\b|\bno\s+doubt\b|\bunchanged\b"
     r"|\b(?:no|not)\s+(?:more|larger|greater|bigger)\s+than\b"
     rf"|\bnot\s+(?:(?:previously|before|formerly|earlier)\s+{_SEEN}|{_SEEN}\s+(?:previously|before|formerly|earlier))\b"
     rf"|\b(?:not|no)\s+{_SEEN}\s+(?:(?:on|in|at)\s+)?(?:(?:the|any|an|a)\s+)?"
@@ -62,6 +62,7 @@ DOUBTS_BEFORE = _pattern(
     rf"\b(?:{_NOT}\s+(?:(?:be|been|yet|\w+ly)\s+)*{_EXCLUDED}|"
     rf"{_NOT}\s+(?:be\s+)?(?:clearly|definitely|definitively|convincingly|reliably|confidently|well)\s+{_SEEN}|"
     r"(?:is|are)\s+(?:possible|suspected|questionable|likely|favou?red|doubtful|equivocal)|"
+    r"likely(?=\s*(?:\Z|[.;)]))|"
     r"(?:(?:is|are|seems?|appears?)\s+)?(?:(?:considered|very|highly|thought)\s+)*unlikely(?!\s+(?:an?|to)\b))\b|(?<=\w)\?"
 )
 # A doubt of the first kind that a denial reaches is none: "no findings suspicious for metastasis".
@@ -84,6 +85,7 @@ ENDS = _pattern(rf"{_CLEAR_ENDS}|with(?!out)|which)\b|{_NEW_CLAUSE}")
 # What a sentence says after these is of another place.
 PLACE_ENDS = _pattern(r";|\b(?:but|however|although|though|whereas|while|yet)\b")
 NEW_CLAUSE = _pattern(_NEW_CLAUSE)
+SENTENCE_VERB = _pattern(rf"{_AUXILIARY}\b|cannot\b|(?:can|could)\b")
 RELATIVE = _pattern(rf",?\s*\b(?:which|that)\s+(?:{_AUXILIARY}\s+)*\Z|,?\s*\b(?:which|that)\s*\Z")
 
 # What a participle is followed by where it says something of the words before it.
@@ -104,6 +106,6 @@ IS_THERE = _pattern(rf"\A\s*(?:{_COUNTED}|{_STEADY})\b|\b(?:stable|unchanged)\b|
 IS_THERE_AFTER_COMMA = _pattern(rf"\A\s*{_SIZED}\b")
 MAY_BE_THERE = _pattern(
     rf"\A\s*(?:{_SIZED}|large|huge|big|new|left|right|left-sided|right-sided|bilateral)\b"
-    r"|\b(?:in|of|at|within|on)\s+the\b|\b(?:present|seen|noted|visible)\s*[.]?\s*\Z"
+    r"|\b(?:in|of|at|within|on)\s+the\b|\b(?<!are )(?<!were )(?:present|seen|noted|visible)\s*[.]?\s*\Z"
 )
 UNSPECIFIC = _pattern(r"\b(?:findings?|abnormalit(?:y|ies)|process(?:es)?|disease|pathology)\s*\Z")
