@@ -12,6 +12,7 @@ from OpenVocabCTLib.prompts.normalise import tokens
 from OpenVocabCTLib.prompts.parsing import PromptSet
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 from OpenVocabCTLib.reports.mentions import Mention, find_mentions
+from OpenVocabCTLib.reports.places import Places
 from OpenVocabCTLib.reports.scopes import Status, find_scopes
 from OpenVocabCTLib.reports.sentences import Sentence, split_sentences
 
@@ -81,19 +82,16 @@ def _of_sentence(sentence: Sentence, vocabulary: Vocabulary, index: PhraseIndex)
     if not any(mention.is_finding for mention in mentions):
         return
     scopes = find_scopes(sentence.text)
-    said = split_side(tokens(sentence.text)).sides
+    places = Places(sentence.text, mentions, scopes)
     heading = _of_heading(sentence.section, index)
     for mention in mentions:
         if not mention.is_finding:
             continue
-        structures = _near(mention, mentions, vocabulary) or heading
-        concept = _specific(mention.concept, structures, vocabulary, index)
-        side = concept.side
-        if side is Side.NONE:
-            side = next((one.side for one in structures if one.side is not Side.NONE), Side.NONE)
-        if side is Side.NONE and len(said) == 1:
-            (side,) = said
+        near = _near(mention, places, vocabulary) or heading
+        concept = _specific(mention.concept, near, vocabulary, index)
+        side = _side(concept, places.sides(mention), near, vocabulary)
         concept = _on_side(concept, side, vocabulary)
+        structures = tuple(one for one in near if not _contradicts(one.side, side))
         side = side if _has_side(concept, structures, vocabulary) else Side.NONE
         structures = tuple(one for one in structures if _belongs(concept, one, vocabulary)) or _home(
             concept, vocabulary
@@ -111,25 +109,45 @@ def _of_sentence(sentence: Sentence, vocabulary: Vocabulary, index: PhraseIndex)
         )
 
 
+def _side(concept: Concept, said: frozenset[Side], structures: Sequence[Concept], vocabulary: Vocabulary) -> Side:
+    """Return the side of a finding: by its name, by words beside it, or by all that it lies in."""
+    if concept.side is not Side.NONE:
+        return concept.side
+    sides = said or {
+        one.side for one in structures if one.side is not Side.NONE and _is_around(concept, one, vocabulary)
+    }
+    return next(iter(sides)) if len(sides) == 1 else Side.NONE
+
+
+def _contradicts(one: Side, other: Side) -> bool:
+    return Side.NONE not in (one, other) and one is not other
+
+
+def _is_around(concept: Concept, structure: Concept, vocabulary: Vocabulary) -> bool:
+    """Say whether a finding of a structure's side can be meant: a left effusion with "left lung", not "left kidney"."""
+    places = (*concept.part_of, *concept.members)
+    regions = set(concept.region) & set(structure.region)
+    return not places or bool(regions) or (bool(concept.part_of) and _belongs(concept, structure, vocabulary))
+
+
 def _of_heading(section: str, index: PhraseIndex) -> tuple[Concept, ...]:
     """Return the structure that a section is about: "LIVER: no focal lesion"."""
     match = index.find(split_side(tokens(section))) if section else None
     return () if match is None else (match.concept,)
 
 
-def _near(finding: Mention, mentions: Sequence[Mention], vocabulary: Vocabulary) -> tuple[Concept, ...]:
-    """Return the anatomy of the sentence, what stands nearest to the finding first.
+def _near(finding: Mention, places: Places, vocabulary: Vocabulary) -> tuple[Concept, ...]:
+    """Return the structures that a finding lies in, what stands nearest to it first.
 
-    What another finding lies in comes last: "lesions in the liver, possibly cysts".
+    Where none is said, those of a finding that says the same: "liver lesion, possibly a cyst".
     """
-
-    def distance(mention: Mention) -> int:
-        return max(mention.start - finding.end, finding.start - mention.end)
-
-    anatomy = sorted((mention for mention in mentions if not mention.is_finding), key=distance)
-    others = [mention for mention in mentions if mention.is_finding and mention is not finding]
-    implied = [vocabulary.get(whole) for mention in sorted(others, key=distance) for whole in mention.concept.part_of]
-    return tuple(dict.fromkeys([*(mention.concept for mention in anatomy), *implied]))
+    said = [mention.concept for mention in places.structures(finding)]
+    # What has a place of its own may lie elsewhere: "nodule in the left lung and effusion".
+    if not said and not finding.concept.part_of and not finding.concept.members:
+        for other, own in places.related(finding):
+            said += [mention.concept for mention in own]
+            said += [vocabulary.get(whole) for whole in other.concept.part_of]
+    return tuple(dict.fromkeys(said))
 
 
 def _specific(concept: Concept, structures: Sequence[Concept], vocabulary: Vocabulary, index: PhraseIndex) -> Concept:
@@ -160,7 +178,8 @@ def _wholes(structure: Concept, vocabulary: Vocabulary) -> Iterator[Concept]:
 
 def _belongs(concept: Concept, structure: Concept, vocabulary: Vocabulary) -> bool:
     """Say whether a finding can lie in a structure: a gallstone does not lie in the liver that is named with it."""
-    places = {place for whole in concept.part_of for place in (whole, *vocabulary.get(whole).members)}
+    wholes = {*concept.part_of, *(whole for one in concept.members for whole in vocabulary.get(one).part_of)}
+    places = {place for whole in wholes for place in (whole, *vocabulary.get(whole).members)}
     around = {structure.id, *structure.members, *(whole.id for whole in _wholes(structure, vocabulary))}
     outside = {whole.id for place in places for whole in _wholes(vocabulary.get(place), vocabulary)}
     return not places or bool(places & around) or structure.id in outside

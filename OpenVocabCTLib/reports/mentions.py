@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 
@@ -50,7 +50,8 @@ class Mention:
         sides: that its words name, also where the concept has none.
     """
 
-    concept: Concept
+    # Hashing all that a concept holds takes time, and places differ.
+    concept: Concept = field(hash=False)
     start: int
     end: int
     is_finding: bool

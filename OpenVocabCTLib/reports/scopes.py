@@ -153,7 +153,7 @@ def _next_end(place: int, ends: Iterable[Span], length: int) -> int:
 
 
 def _with_comma(text: str, span: Span) -> Span:
-    """Return a denial with the comma or "and" before it, where it ends what is suspected; an empty stretch elsewhere."""
+    """Return a denial with the comma or "and" before it, which ends what is suspected; elsewhere an empty stretch."""
     before = re.search(r"(?:,|\band)\s*\Z", text[: span[0]], re.IGNORECASE)
     return (before.start(), span[1]) if before else (0, 0)
 
@@ -164,5 +164,3 @@ def _spans(pattern: re.Pattern[str], text: str) -> list[Span]:
 
 def _overlaps(span: Span, others: Iterable[Span]) -> bool:
     return any(span[0] < last and first < span[1] for first, last in others)
-
-

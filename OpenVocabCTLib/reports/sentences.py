@@ -20,7 +20,7 @@ BACKGROUND_SECTIONS = frozenset(
             "protocol",
         ),
         *("contrast", "exam", "examination", "study", "question", "clinical question", "dose", "recommendation"),
-        *("recommendations",),
+        *("recommendations", "ruled out", "rule out", "excluded", "not excluded"),
     }
 )
 _HEADING = re.compile(r"(?:\A|(?<=\n))[ \t]*([A-Za-z][A-Za-z /]{2,40}):", re.MULTILINE)

@@ -30,6 +30,7 @@ _MEASURED = (
 HARMLESS = _pattern(
     rf"\b(?:no|without|not)\s+(?:{_MEASURED}\s+)*(?:changes?|changed|increase[ds]?|decrease[ds]?|enlargement|growth|"
     rf"progression|regression|improvement|worsening|deterioration|difference|{_COURSE})(?:\s+of)?\b"
+    r"|\b(?:not|no\s+longer)\s+(?:\w+ly\s+)?(?:involved|affected|invaded|infiltrated|compressed|displaced)\s+by\b"
     r"|\bexcluded\s+from\b|\bnot\s+(?:\w+ly\s+)?enlarged\b|\bnot\s+only\b|\bno\s+doubt\b|\bunchanged\b"
     r"|\b(?:no|not)\s+(?:more|larger|greater|bigger)\s+than\b"
     rf"|\bnot\s+(?:(?:previously|before|formerly|earlier)\s+{_SEEN}|{_SEEN}\s+(?:previously|before|formerly|earlier))\b"
@@ -88,6 +89,8 @@ NEW_CLAUSE = _pattern(_NEW_CLAUSE)
 SENTENCE_VERB = _pattern(rf"{_AUXILIARY}\b|cannot\b|(?:can|could)\b")
 RELATIVE = _pattern(rf",?\s*\b(?:which|that)\s+(?:{_AUXILIARY}\s+)*\Z|,?\s*\b(?:which|that)\s*\Z")
 
+VERB_FOLLOWS = _pattern(rf"\s*{_VERBS}\b")
+
 # What a participle is followed by where it says something of the words before it.
 PREDICATE_FOLLOWED_BY = _pattern(
     r"\s*(?:\Z|[.,;:)]|(?:on|in|at|since|with|and|but|after|by|from|over|compared|now|today|as|is|are)\b)"
@@ -109,3 +112,5 @@ MAY_BE_THERE = _pattern(
     r"|\b(?:in|of|at|within|on)\s+the\b|\b(?<!are )(?<!were )(?:present|seen|noted|visible)\s*[.]?\s*\Z"
 )
 UNSPECIFIC = _pattern(r"\b(?:findings?|abnormalit(?:y|ies)|process(?:es)?|disease|pathology)\s*\Z")
+# A word that begins something of its own in a list, which does not share what the list says of the rest.
+BEGINS_ANEW = _pattern(rf"{_COUNTED}|{_SIZED}|stable|unchanged|known|old|chronic|large|new|there|the")
