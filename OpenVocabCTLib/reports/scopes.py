@@ -50,7 +50,8 @@ def find_scopes(sentence: str) -> Scopes:
         span for span in _spans(triggers.DOUBTS_AFTER, text) if not _is_denied_suspicion(text, span, forward, ends)
     ]
     skipped = [*harmless, *doubts_before, *doubts_after]
-    absent: list[Span] = []
+    absent = [match.span(1) for match in triggers.TAKEN_OUT.finditer(text)]
+    absent += [span for span in _spans(triggers.GROWTH, text) if _overlaps(span, harmless)]
     uncertain: list[Span] = []
     used = _denied_before(text, ends, skipped, absent, uncertain)
     for span in forward:
@@ -85,6 +86,9 @@ def _reach_back(text: str, trigger: Span, ends: Sequence[Span], absent: list[Spa
     """Deny what stands before a trigger; of "liver cyst, hemangioma not seen" only the last is sure to be denied."""
     end = _antecedent_end(text, trigger[0])
     begin = _begin(text, trigger[0], ends)
+    if triggers.ONE_SIDE.match(text, trigger[1]):
+        uncertain.append((begin, end))
+        return
     comma = text.rfind(",", begin, end)
     if comma < 0 or re.search(r"\b(?:and|or|nor)\b", text[comma:end], re.IGNORECASE):
         absent.append((begin, end))

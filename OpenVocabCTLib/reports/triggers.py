@@ -28,8 +28,10 @@ _MEASURED = (
 # Negated, but not what they stand before: "no change of the nodule", "no evidence of progression of the metastases".
 # What was not there before is there now, and what has gone in part is still there.
 HARMLESS = _pattern(
-    rf"\b(?:no|without|not)\s+(?:{_MEASURED}\s+)*(?:changes?|changed|increase[ds]?|decrease[ds]?|enlargement|growth|"
+    rf"\b(?:no|without|not)\s+(?:{_MEASURED}\s+)*(?:changes?|changed|increase[ds]?|decrease[ds]?|enlargement|growth|expansion|"
     rf"progression|regression|improvement|worsening|deterioration|difference|{_COURSE})(?:\s+of)?\b"
+    rf"|\b(?:no|without)\s+(?:(?!(?:and|or|nor)\b)\w+\s+){{1,4}}(?:enlargement|growth|progression|worsening|expansion)\b"
+    rf"|\b(?:can|could|may|might|must|should|shall|will|would|to)(?:\s*not)?\s+be\s+(?:\w+ly\s+)?{_GONE}\b"
     r"|\b(?:not|no\s+longer)\s+(?:\w+ly\s+)?(?:involved|affected|invaded|infiltrated|compressed|displaced)\s+by\b"
     r"|\bexcluded\s+from\b|\bnot\s+(?:\w+ly\s+)?enlarged\b|\bnot\s+only\b|\bno\s+doubt\b|\bunchanged\b"
     r"|\b(?:no|not)\s+(?:more|larger|greater|bigger)\s+than\b"
@@ -66,6 +68,14 @@ DOUBTS_BEFORE = _pattern(
     r"likely(?=\s*(?:\Z|[.;)]))|"
     r"(?:(?:is|are|seems?|appears?)\s+)?(?:(?:considered|very|highly|thought)\s+)*unlikely(?!\s+(?:an?|to)\b))\b|(?<=\w)\?"
 )
+# "After stone removal" the stone is gone, whatever else the sentence says.
+TAKEN_OUT = _pattern(
+    r"\b(?:after|following|status\s+post|s/p|interval|post|since)\s+((?:[\w-]+\s+){1,4}?)(?:removal|resection|excision)\b"
+)
+# What is denied of one side may be there on the other: "effusion resolved on the left and new on the right".
+ONE_SIDE = _pattern(r"\s+(?:on|in|at)\s+the\s+(?P<side>left|right)\b[^.;]*\b(?!(?P=side))(?:left|right)\b")
+# Vocabulary says "growth" for a tumor; "no growth of the nodule" names none.
+GROWTH = _pattern(r"\bgrowth\b")
 # A doubt of the first kind that a denial reaches is none: "no findings suspicious for metastasis".
 SUSPECTS = _pattern(r"\b(?:suspici\w+|suggest\w*|indicative|concern\w*)\b")
 
@@ -75,19 +85,20 @@ _VERBS = (
 )
 _CLEAR_ENDS = (
     r";|:(?!\s*(?:none|no|nil|negative|absent)\b\s*(?:\Z|[.,;)]))|\b(?:but|however|although|though|except|excepting|"
-    r"with\s+the\s+exception\s+of|apart\s+from|aside\s+from|other\s+than|besides|yet|whereas|while|"
+    r"with\s+the\s+exception\s+of|apart\s+from|aside\s+from|other\s+than|positive\s+for|besides|yet|whereas|while|"
     r"there\s+(?:is|are|was|were)|because"
 )
 _NEW_CLAUSE = (
     rf"\band\b(?=[^,;]*\b{_VERBS}\b)(?!\s+\w+\s+(?:are|were)\s+{_SEEN})"
-    rf"|,(?!\s*(?:and\s*/\s*)?(?:or|nor|and)\b)(?=[^,;]*\b{_VERBS}\b)"
+    rf"|,(?!\s*(?:and\s*/\s*)?(?:or|nor|and)\b)(?![^,;]*\band\b[^,;]*\b(?:are|were)\s+{_SEEN})"
+    rf"(?=(?:(?!\b(?:or|nor)\b)[^,;])*\b{_VERBS}\b)"
 )
 ENDS = _pattern(rf"{_CLEAR_ENDS}|with(?!out)|which)\b|{_NEW_CLAUSE}")
 # What a sentence says after these is of another place.
 PLACE_ENDS = _pattern(r";|\b(?:but|however|although|though|whereas|while|yet)\b")
 NEW_CLAUSE = _pattern(_NEW_CLAUSE)
 SENTENCE_VERB = _pattern(rf"{_AUXILIARY}\b|cannot\b|(?:can|could)\b")
-RELATIVE = _pattern(rf",?\s*\b(?:which|that)\s+(?:{_AUXILIARY}\s+)*\Z|,?\s*\b(?:which|that)\s*\Z")
+RELATIVE = _pattern(rf",?\s*\b(?:which|that)\s+(?:{_AUXILIARY}\s+)*\Z|,?\s*\b(?:which|that|and)\s*\Z")
 
 VERB_FOLLOWS = _pattern(rf"\s*{_VERBS}\b")
 
@@ -103,12 +114,12 @@ LIST_GOES_ON = _pattern(r"\b(?:or|nor|neither)\b")
 DENIED_AGAIN = _pattern(r"\s*(?:and|but)?\s*(?:no|not|without|nor)\b")
 _COUNTED = r"(?:an?|one|two|three|four|several|few|multiple|some|numerous|\d+)"
 _STEADY = r"(?:stable|unchanged|known|old|chronic|persistent|residual|increased|increasing|status\s+post)"
-_SIZED = r"(?:small|tiny|trace|minimal|mild|mildly|moderate|subtle)"
+_SIZED = r"(?:small(?!\s+(?:bowel|intestin))|tiny|trace|minimal|mild|mildly|moderate|subtle)"
 _MEASURE = r"\d+(?:[.,]\d+)?\s*(?:x\s*\d+(?:[.,]\d+)?\s*)*(?:mm|cm|ml)\b"
 IS_THERE = _pattern(rf"\A\s*(?:{_COUNTED}|{_STEADY})\b|\b(?:stable|unchanged)\b|{_MEASURE}")
 IS_THERE_AFTER_COMMA = _pattern(rf"\A\s*{_SIZED}\b")
 MAY_BE_THERE = _pattern(
-    rf"\A\s*(?:{_SIZED}|large|huge|big|new|left|right|left-sided|right-sided|bilateral)\b"
+    rf"\A\s*(?:{_SIZED}|large(?!\s+(?:bowel|intestin))|huge|big|new|left|right|left-sided|right-sided|bilateral)\b"
     r"|\b(?:in|of|at|within|on)\s+the\b|\b(?<!are )(?<!were )(?:present|seen|noted|visible)\s*[.]?\s*\Z"
 )
 UNSPECIFIC = _pattern(r"\b(?:findings?|abnormalit(?:y|ies)|process(?:es)?|disease|pathology)\s*\Z")

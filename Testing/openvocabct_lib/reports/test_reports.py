@@ -120,6 +120,132 @@ def test_denials_and_doubts(text: str, expected: list[str]) -> None:
     assert [status for _, status in found(text)] == expected
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The nodule is no longer visible.",
+        "The nodule is no longer apparent.",
+        "The nodule is not visible.",
+        "The nodule is not seen on the current study.",
+        "The cyst is not currently seen.",
+        "No longer seen is the left lung nodule.",
+        "Pleural effusion isn't seen.",
+        "Pulmonary embolism has been ruled out.",
+        "Pulmonary embolism has been excluded.",
+        "Pulmonary embolism can be excluded.",
+        "Pneumothorax ruled out.",
+        "CT ruled out pulmonary embolism.",
+        "Pulmonary embolism could not be identified.",
+        "Pleural effusion cannot be seen.",
+        "Pulmonary embolism has not been demonstrated; however, evaluation is limited.",
+        "Effusion has completely resolved.",
+        "The effusion has disappeared.",
+        "Pneumothorax resolved.",
+        "Resolved pneumothorax.",
+        "A small effusion, which has resolved.",
+        "There is a nodule in the left lung, which is no longer visible.",
+        "Pneumothorax has been treated and has resolved.",
+        "The pleural effusion that was on the left is gone.",
+        "Ascites absent.",
+        "Absent pleural effusion.",
+        "Pleural effusion - none",
+        "Nil ascites.",
+        "Endotracheal tube has been removed.",
+        "Interval removal of endotracheal tube.",
+        "Status post chest tube removal.",
+        "The lesion was resected.",
+        "No findings suspicious for metastasis.",
+        "Not suspicious for metastasis.",
+        "Nothing suspicious for metastasis.",
+        "No CT evidence suggestive of appendicitis.",
+        "Findings do not suggest pneumonia.",
+        "No nodule > 4 mm.",
+    ],
+)
+def test_denied_in_other_words(text: str) -> None:
+    assert {status for _, status in found(text)} == {"absent"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No resolution of the pneumothorax.",
+        "The pneumothorax has not resolved.",
+        "The pneumothorax has nearly completely resolved.",
+        "Partial resolution of the pneumothorax.",
+        "No evidence of progression of the liver metastases.",
+        "No tumor progression.",
+        "Without improvement of the pneumonia.",
+        "A nodule in the left lung, not seen on the prior CT.",
+        "Nodule in the left lung not previously seen.",
+        "The tumor should be resected.",
+        "A stone that could not be removed.",
+        "The aneurysm is excluded from flow.",
+        "The left kidney is not involved by the mass.",
+    ],
+)
+def test_present_though_something_is_denied(text: str) -> None:
+    assert {status for _, status in found(text)} == {"present"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "PE unlikely.",
+        "Metastasis is unlikely.",
+        "Metastases are considered unlikely.",
+        "Unlikely to represent metastasis.",
+        "Pneumonia less likely.",
+        "Pulmonary embolism is not ruled out.",
+        "Pulmonary embolism has not been excluded.",
+        "Metastasis cannot be entirely excluded.",
+        "The nodule is not well visualized.",
+        "Rule out pulmonary embolism.",
+        "r/o PE",
+        "Is there a pulmonary embolism?",
+        "History of lung cancer.",
+        "Probably no metastasis.",
+        "Effusion resolved on the left and new on the right.",
+        "Doubtful ascites.",
+    ],
+)
+def test_neither_there_nor_denied(text: str) -> None:
+    assert {status for _, status in found(text)} == {"uncertain"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("No left pleural effusion, small right pleural effusion.", ["absent", "present"]),
+        ("No pneumonia, stable nodule in the right lung.", ["absent", "present"]),
+        ("No acute findings, liver cyst 3 cm.", ["present"]),
+        ("No pneumothorax and a small effusion.", ["absent", "present"]),
+        ("No pneumothorax and small effusion.", ["absent", "uncertain"]),
+        ("No fracture, hematoma in the left thigh.", ["absent", "uncertain"]),
+        ("No left effusion, right effusion.", ["absent", "uncertain"]),
+        ("No acute infarct, large mass, or hemorrhage.", ["absent"] * 3),
+        ("No effusion, pneumothorax, or consolidation is seen.", ["absent"] * 3),
+        ("No effusion, pneumothorax, and consolidation are seen.", ["absent"] * 3),
+        ("No ascites, pleural effusion or nodule are seen.", ["absent"] * 3),
+        ("No effusion, pneumothorax, consolidation.", ["absent"] * 3),
+        ("No ascites, small bowel obstruction.", ["absent"] * 2),
+        ("Possible pneumonia, no effusion.", ["uncertain", "absent"]),
+        ("No pneumonia, likely atelectasis.", ["absent", "uncertain"]),
+        ("Effusion is no longer visible, pneumothorax persists.", ["absent", "present"]),
+        ("Effusion resolved, pneumothorax persists.", ["absent", "present"]),
+        ("Resolved pneumothorax, small effusion.", ["absent", "present"]),
+        ("Liver cyst, hemangioma not seen.", ["uncertain", "absent"]),
+        ("The mass with calcification is no longer seen.", ["uncertain", "absent"]),
+        ("Large effusion after chest tube removal.", ["present", "absent"]),
+        ("Negative for pulmonary embolism and positive for pneumonia.", ["absent", "present"]),
+        ("No change in the nodule suspicious for metastasis.", ["present", "uncertain"]),
+        ("There are no renal calculi, with the exception of a stone in the left kidney.", ["absent", "present"]),
+    ],
+)
+def test_lists_after_a_denial(text: str, expected: list[str]) -> None:
+    assert [status for _, status in found(text)] == expected
+
+
 def test_scopes_end_where_the_clause_ends() -> None:
     text = "no effusion however nodule"
     scopes = find_scopes(text)
@@ -144,6 +270,97 @@ def test_sides_of_findings(text: str, concept: str, side: Side) -> None:
     assert finding.side is side
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Nodule in the left lower lobe and effusion on the right.", "pulmonary_nodule left, pleural_effusion right"),
+        ("Small pleural effusion; nodule in the right lung.", "pleural_effusion none, pulmonary_nodule right"),
+        ("Small pleural effusion and a nodule in the right lung.", "pleural_effusion none, pulmonary_nodule right"),
+        ("Left greater than right pleural effusions.", "pleural_effusion none"),
+        ("Pleural effusions, left greater than right.", "pleural_effusion none"),
+        ("L > R pleural effusions.", "pleural_effusion none"),
+        ("Small left and moderate right pleural effusion.", "pleural_effusion none"),
+        ("Small left and small right effusion.", "pleural_effusion none"),
+        ("Right pleural effusion and left pneumothorax.", "pleural_effusion right, pneumothorax left"),
+        ("Right pleural effusion and left kidney cyst.", "pleural_effusion right, kidney_cyst left"),
+        ("Right kidney cyst and left adrenal mass.", "kidney_cyst right, adrenal_nodule left"),
+        ("Nodule in the right upper lobe and left pleural effusion.", "pulmonary_nodule right, pleural_effusion left"),
+        ("Right upper lobe nodule and effusion.", "pulmonary_nodule right, pleural_effusion none"),
+        ("Left lower lobe pneumonia with effusion.", "pneumonia left, pleural_effusion none"),
+        ("Left pneumothorax and effusion.", "pneumothorax left, pleural_effusion none"),
+        ("Atelectasis and effusion on the right.", "atelectasis right, pleural_effusion right"),
+        ("Atelectasis at the left base, nodule in the right upper lobe.", "atelectasis left, pulmonary_nodule right"),
+        ("Effusion left, pneumothorax right.", "pleural_effusion left, pneumothorax right"),
+        ("Effusion left and pneumothorax right.", "pleural_effusion left, pneumothorax right"),
+        ("On the right a pneumothorax and on the left an effusion.", "pneumothorax right, pleural_effusion left"),
+        ("No right effusion; left effusion 3 cm.", "pleural_effusion right, pleural_effusion left"),
+        ("Effusion on the left only, with no right-sided effusion.", "pleural_effusion left, pleural_effusion right"),
+        ("Pleural effusion on the left, not on the right.", "pleural_effusion left"),
+        ("Hip fracture on the right and rib fractures on the left.", "hip_fracture right, rib_fracture left"),
+        ("Nodules in the right upper lobe and left lower lobe.", "pulmonary_nodule none"),
+        ("The left lung is free of nodules, the right lung has two.", "pulmonary_nodule left"),
+        ("Mediastinal shift to the right due to large left pleural effusion.", "pleural_effusion left"),
+        ("Pleural effusion, in the left thigh a hematoma.", "pleural_effusion none, hematoma none"),
+        ("r/o effusion", "pleural_effusion none"),
+    ],
+)  # fmt: skip
+def test_each_finding_has_its_own_side(text: str, expected: str) -> None:
+    assert (
+        ", ".join(f"{one.concept.id.removeprefix(f'{one.side}_')} {one.side}" for one in read_report(text)) == expected
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "There is a mass adjacent to the left kidney.",
+        "There is a 3 cm mass abutting the liver.",
+        "A mass is seen 2 cm below the liver.",
+        "The mass lies outside the liver.",
+        "Mass posterior to the pancreas.",
+        "Mass between the liver and the right kidney.",
+        "Mass near the upper pole of the left kidney.",
+        "The mass compresses the liver.",
+        "Mass sparing the left adrenal gland.",
+        "The mass does not involve the left kidney.",
+        "Mass without involvement of the liver.",
+        "The left kidney is displaced by a mass.",
+        "Adjacent to the left kidney, there is a mass.",
+        "Mass invading the liver.",
+    ],
+)
+def test_a_landmark_is_not_the_organ(text: str) -> None:
+    (mass,) = read_report(text)
+    assert (mass.concept.id, mass.side, mass.structures, mass.status) == ("mass", Side.NONE, (), "present")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Tumor of the left kidney with thrombus in the inferior vena cava.", ["left_kidney", "inferior_vena_cava"]),
+        ("Mass in the stomach displacing the left kidney.", ["stomach"]),
+        ("Mass in the right lung, 2 cm from the left hilum.", ["right_lung"]),
+        ("Nodule in the mediastinum near the left lung.", ["mediastinum"]),
+        ("Lesion near the liver and in the spleen.", ["spleen"]),
+        ("Lesion hypodense to the liver in the spleen.", ["spleen"]),
+        ("The left kidney is normal; mass in the spleen.", ["spleen"]),
+        ("The liver is normal and the spleen shows a cyst.", ["spleen"]),
+        ("In the liver, a cyst is seen.", ["liver"]),
+        ("The left kidney shows a cyst and a stone.", ["left_kidney", "left_kidney"]),
+        ("Mass or focal lesion in the liver.", ["liver", "liver"]),
+        ("Nodule with calcification in the left lung.", ["left_lung", "left_lung"]),
+        ("Liver lesion, not a cyst.", ["liver", "liver"]),
+        ("Right kidney with hydronephrosis, left kidney with stone.", ["right_kidney", "left_kidney"]),
+        ("Fracture of the right femur and left hip fracture.", ["right_femur", "left_hip_bone"]),
+        ("Cyst 2 cm, left kidney.", ["left_kidney"]),
+        ("Cyst 3 cm, left kidney normal.", [""]),
+        ("Mass of the right parotid gland and left submandibular gland.", ["right_parotid_gland"]),
+    ],
+)
+def test_where_a_finding_lies(text: str, expected: list[str]) -> None:
+    assert [one.structures[0].id if one.structures else "" for one in read_report(text)] == expected
+
+
 def test_a_heading_says_where() -> None:
     (lesion,) = read_report("LIVER: There is a lesion of 2 cm.")
     assert (lesion.concept.id, lesion.sentence.section) == ("liver_lesion", "liver")
@@ -155,7 +372,10 @@ def test_any_text_is_read(text: str) -> None:
         assert finding.phrase in finding.sentence.text
 
 
-@pytest.mark.parametrize("text", ["no " * 20_000, "nodule " * 20_000, "a.\n" * 20_000, ":" * 60_000, "Aa: " * 15_000])
+@pytest.mark.parametrize("text", ["no " * 20_000, "nodule " * 20_000, "a.\n" * 20_000, ":" * 60_000, "Aa: " * 15_000,
+     "cyst, " * 9000, "no a," * 12_000, "left nodule " * 9000, "left and " * 9000, "stone not in " * 5000,
+     "nodule in the liver, likely " * 4000, "is not been " * 5000],
+)  # fmt: skip
 def test_long_reports_take_bounded_time(text: str) -> None:
     read_report("nodule")
     start = time.process_time()
