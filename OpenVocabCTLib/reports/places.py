@@ -16,7 +16,7 @@ from OpenVocabCTLib.prompts.concepts import Side
 from OpenVocabCTLib.prompts.laterality import side_of_word
 from OpenVocabCTLib.reports import triggers
 from OpenVocabCTLib.reports.mentions import BETWEEN_SIDES, Mention
-from OpenVocabCTLib.reports.scopes import LONGEST_SENTENCE, Scopes
+from OpenVocabCTLib.reports.scopes import LONGEST_SENTENCE, Scopes, new_clauses
 
 
 def _pattern(text: str) -> re.Pattern[str]:
@@ -32,7 +32,7 @@ _DIRECTION = (
     r"dorsal|ventral|proximal|distal|adjacent|close|next|contiguous|external|peripheral)(?:ly)?"
 )
 _BY_THE_WAY = (
-    rf"(?:{_DIRECTION}\s+to|near(?:by)?|abut(?:s|ting)?|below|above|beneath|under|underneath|overlying|underlying|behind|"
+    rf"(?:{_DIRECTION}\s+to|near(?:by)?(?!-|\s+(?:complete|total))|abut(?:s|ting)?|below|above|beneath|under|underneath|overlying|underlying|behind|"
     r"beside|alongside|outside(?:\s+of)?|between|beyond|around|surrounding|touch(?:es|ing)|contact(?:s|ing)|"
     r"in\s+front\s+of|(?:in\s+)?(?:contact|continuity)\s+with|proximity\s+(?:to|of)|vicinity\s+of|level\s+of|"
     r"border(?:s|ing)(?:\s+on)?|displac(?:es?|ing)|compress(?:es|ing)?|indent(?:s|ing)?|effac(?:es?|ing)|push(?:es|ing)|"
@@ -72,6 +72,7 @@ _READ_BACK = 40
 # "And on the left a pneumothorax", "on the right there is an effusion".
 _OPENS_WITH_SIDE = _pattern(r"(?:\A|[,;:]|\band\b)\s*(?:on|at|in)\s+(?:the\s+)?\Z")
 _LEADS_TO = _pattern(rf"[\s,-]*(?:side\s*,?\s*)?(?:there\s+(?:is|are)\s+)?(?:{_FILLER}|\w+\b){{0,3}}\s*")
+_HEADS = _pattern(r"\s*:")
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -136,12 +137,12 @@ class Places:
     def _clause_starts(self) -> list[int]:
         findings = [one.start for one in self._mentions if one.is_finding]
         starts = [match.end() for match in triggers.PLACE_ENDS.finditer(self._text)]
-        for match in triggers.NEW_CLAUSE.finditer(self._text):
-            begin = max((start for start in starts if start <= match.start()), default=0)
+        for first, last in new_clauses(self._text):
+            begin = max((start for start in starts if start <= first), default=0)
             # "In the liver, a cyst is seen" is one clause, and "it is enlarged and contains a cyst" is about one thing.
-            goes_on = triggers.VERB_FOLLOWS.match(self._text, match.end())
-            if not goes_on and any(begin <= finding < match.start() for finding in findings):
-                starts.append(match.end())
+            goes_on = triggers.VERB_FOLLOWS.match(self._text, last)
+            if not goes_on and any(begin <= finding < first for finding in findings):
+                starts.append(last)
         return sorted(starts)
 
     def _clause(self, place: int) -> int:
@@ -304,6 +305,8 @@ class Places:
         before = next((one for one in reversed(clause) if one.is_finding and one.end <= side.start), None)
         after = next((one for one in clause if one.start >= side.end), None)
         said = self._said(max(side.start - _READ_BACK, 0), side.start)
+        if _HEADS.match(self._text, side.end):
+            return after if after and after.is_finding else None  # "left: effusion"
         opens = _OPENS_WITH_SIDE.search(said)
         if opens and after and after.is_finding and _LEADS_TO.fullmatch(self._said(side.end, after.start)):
             return after

@@ -42,7 +42,7 @@ class Scopes:
 def find_scopes(sentence: str) -> Scopes:
     """Find what a sentence denies and what it suspects."""
     text = sentence[:LONGEST_SENTENCE]
-    ends = _spans(triggers.ENDS, text)
+    ends = [*_spans(triggers.CLEAR_ENDS, text), *new_clauses(text)]
     harmless = _spans(triggers.HARMLESS, text)
     forward = [span for span in _spans(triggers.DENIES_AFTER, text) if not _overlaps(span, harmless)]
     doubts_before = _spans(triggers.DOUBTS_BEFORE, text)
@@ -63,6 +63,22 @@ def find_scopes(sentence: str) -> Scopes:
         is_first = _opens(text, span, ends)
         uncertain.append(_onwards(text, span[1], ends) if is_first else (_begin(text, span[0], ends), span[0]))
     return Scopes(tuple(absent), tuple(uncertain))
+
+
+def new_clauses(text: str) -> list[Span]:
+    """Return the commas and conjunctions after which a sentence speaks of something else.
+
+    Not those of a list with one verb: "nodules, cysts and effusions are not seen".
+    """
+    clear = _spans(triggers.CLEAR_ENDS, text)
+    found: list[Span] = []
+    for match in triggers.NEW_CLAUSE.finditer(text):
+        begin = max((last for _, last in [*clear, *found] if last <= match.start()), default=0)
+        shared = triggers.SHARED_VERB.match(text, match.end())
+        is_list = shared and (match[0] != "," or triggers.AND.search(shared["list"]))
+        if not is_list or triggers.VERB.search(text, begin, match.start()):
+            found.append(match.span())
+    return found
 
 
 def _denied_before(
@@ -90,15 +106,21 @@ def _reach_back(text: str, trigger: Span, ends: Sequence[Span], absent: list[Spa
         uncertain.append((begin, end))
         return
     comma = text.rfind(",", begin, end)
+    if "," in text[begin : max(comma, begin)] and text[comma:end].strip() == "," and _is_verb(text, trigger[0]):
+        comma = -1  # "the cyst, seen previously, is not seen"
     if comma < 0 or re.search(r"\b(?:and|or|nor)\b", text[comma:end], re.IGNORECASE):
         absent.append((begin, end))
     else:
         absent.append((comma, end))
         uncertain.append((begin, comma))
     attached = re.search(r"\bwith\s*\Z", text[:begin], re.IGNORECASE)
-    if attached and triggers.SENTENCE_VERB.match(text, trigger[0]):
+    if attached and _is_verb(text, trigger[0]):
         # "The mass with calcification is no longer seen": both may be gone.
         uncertain.append((_begin(text, attached.start(), ends), attached.start()))
+
+
+def _is_verb(text: str, trigger: int) -> bool:
+    return triggers.SENTENCE_VERB.match(text, trigger) is not None
 
 
 def _split_list(text: str, start: int, end: int, absent: list[Span], uncertain: list[Span]) -> None:

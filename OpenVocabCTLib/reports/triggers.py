@@ -88,15 +88,21 @@ _CLEAR_ENDS = (
     r"with\s+the\s+exception\s+of|apart\s+from|aside\s+from|other\s+than|positive\s+for|besides|yet|whereas|while|"
     r"there\s+(?:is|are|was|were)|because"
 )
-_NEW_CLAUSE = (
-    rf"\band\b(?=[^,;]*\b{_VERBS}\b)(?!\s+\w+\s+(?:are|were)\s+{_SEEN})"
-    rf"|,(?!\s*(?:and\s*/\s*)?(?:or|nor|and)\b)(?![^,;]*\band\b[^,;]*\b(?:are|were)\s+{_SEEN})"
-    rf"(?=(?:(?!\b(?:or|nor)\b)[^,;])*\b{_VERBS}\b)"
+CLEAR_ENDS = _pattern(rf"{_CLEAR_ENDS}|with(?!out)|which)\b")
+# Where something else may be spoken of, and the one verb of a list that only looks like it: "nodules and effusions are
+# not seen".
+NEW_CLAUSE = _pattern(
+    rf"\band\b(?=[^,;]*\b{_VERBS}\b)"
+    rf"|,(?!\s*(?:and\s*/\s*or|or|nor|and|{_VERBS})\b)(?=(?:(?!\b(?:or|nor)\b)[^,;])*\b{_VERBS}\b)"
 )
-ENDS = _pattern(rf"{_CLEAR_ENDS}|with(?!out)|which)\b|{_NEW_CLAUSE}")
+SHARED_VERB = _pattern(
+    r"\s*(?!(?:the|an?|there)\b)(?P<list>(?:[\w-]+\s+){1,8}?)(?:are|were)\s+(?:\w+ly\s+)?"
+    rf"(?:not|no\s+longer|absent|excluded|{_SEEN})\b"
+)
+VERB = _pattern(rf"\b{_VERBS}\b")
+AND = _pattern(r"\band\b")
 # What a sentence says after these is of another place.
 PLACE_ENDS = _pattern(r";|\b(?:but|however|although|though|whereas|while|yet)\b")
-NEW_CLAUSE = _pattern(_NEW_CLAUSE)
 SENTENCE_VERB = _pattern(rf"{_AUXILIARY}\b|cannot\b|(?:can|could)\b")
 RELATIVE = _pattern(rf",?\s*\b(?:which|that)\s+(?:{_AUXILIARY}\s+)*\Z|,?\s*\b(?:which|that|and)\s*\Z")
 
