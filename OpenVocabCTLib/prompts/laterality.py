@@ -28,8 +28,11 @@ _PLAIN = {
 _READ_AS = {
     **dict.fromkeys(("l", "lt", "lft", "lhs", "sin", "lfet", "letf", "leftt"), LEFT_ONLY),
     **dict.fromkeys(("r", "rt", "rgt", "rhs", "dex", "dext", "rigth", "rihgt", "rght"), RIGHT_ONLY),
-    **dict.fromkeys(("bilat", "bil"), BOTH),
+    **dict.fromkeys(("bilat", "bil", "bl"), BOTH),
 }
+# Latin adjectives stand behind their noun ("ren sin."), the Spanish preposition "sin" (without) before it.
+_LATIN_LEFT_OR_WITHOUT = "sin"
+_AFTER_LATIN = frozenset({"and", "et", "dex", "dext"})
 # German, French and Spanish, in every form that agrees with a noun.
 _OTHER_LANGUAGES = re.compile(
     r"(?P<left>linke[rnsm]?|links(?:seitige[rnsm]?)?|gauches?|izquierd[oa]s?)"
@@ -76,7 +79,18 @@ def side_of_word(word: str) -> frozenset[Side]:
 
 def spell_out_sides(words: Sequence[str]) -> tuple[str, ...]:
     """Return the tokens with every abbreviated side written as "left", "right" or "both"."""
-    return tuple(_NAMES[_READ_AS[word]] if word in _READ_AS else word for word in words)
+    return tuple(
+        _NAMES[_READ_AS[word]] if word in _READ_AS and not _is_without(words, place) else word
+        for place, word in enumerate(words)
+    )
+
+
+def _is_without(words: Sequence[str], place: int) -> bool:
+    """Tell whether the token there is the Spanish "sin": denying, and no side."""
+    if words[place] != _LATIN_LEFT_OR_WITHOUT:
+        return False
+    following = words[place + 1] if place + 1 < len(words) else None
+    return place == 0 or not (following is None or following in _AFTER_LATIN)
 
 
 def split_side(words: Sequence[str]) -> SidedWords:
@@ -84,8 +98,8 @@ def split_side(words: Sequence[str]) -> SidedWords:
     sides: set[Side] = set()
     rest: list[str] = []
     notes: list[str] = []
-    for word in words:
-        named = side_of_word(word)
+    for place, word in enumerate(words):
+        named = UNSAID if _is_without(words, place) else side_of_word(word)
         sides |= named
         if not named:
             rest.append(word)

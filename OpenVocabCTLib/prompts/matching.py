@@ -153,6 +153,8 @@ class PhraseIndex:
         if not core or len(core) > _MAXIMUM_WORDS:
             return None
         match = self._look_up(sided.sides, core)
+        if match is None and sided.sides and core[-1] == "on":  # what "hand bone on the left" leaves
+            match = self._look_up(sided.sides, core[:-1])
         if match is None and len(core) == 1 and sided.words[0] in self._joined and not sided.sides:
             return Match(self._joined[sided.words[0]], "words")
         return match
@@ -170,6 +172,9 @@ class PhraseIndex:
     def find_joined(self, sided: SidedWords) -> Match | None:
         """Return the concept meant when a blank in a word and one mistake are to blame: "gal bladder"."""
         if not 2 <= len(sided.words) <= _MAXIMUM_JOINED_WORDS:
+            return None
+        # A letter alone may be half of an abbreviation ("b l"): it is no part of a word to be dropped as a mistake.
+        if any(len(word) == 1 for word in sided.words):
             return None
         joined = "".join(sided.words)
         return self.find_misspelt(SidedWords(sided.sides, (joined,), sided.note))

@@ -31,6 +31,11 @@ _SPINAL_LEVEL = re.compile(r"(?:c|t|th|d|l|s)\d{1,2}")
 _SPINE_SECTIONS = {"c": "cervical", "t": "thoracic", "th": "thoracic", "l": "lumbar", "s": "sacral"}
 _SPINE_WORDS = frozenset({"spine", "vertebra", "vertebrae", "vertebral", "level", "body", "vb", "lumbar", "thoracic"})
 
+# "b/l" is bilateral; read as letters it would be the left side.
+_BILATERAL = re.compile(r"(?<![^\W_])b\s?[/.]\s?l(?![^\W_])", re.IGNORECASE)
+# The French article of "l'estomac", which is no "l" for left.
+_ELIDED_ARTICLE = re.compile(r"(?<![^\W_])l'(?=[^\W\d_])")
+
 # Ligatures, and the typographic apostrophes.
 _LETTERS = str.maketrans({"œ": "oe", "æ": "ae", "\u2018": "'", "\u2019": "'", "\u02bc": "'", "`": "'"})
 
@@ -74,6 +79,11 @@ def split_camel_case(text: str) -> str:
     return _CAMEL_CASE.sub(" ", text)
 
 
+def spell_bilateral(text: str) -> str:
+    """Return "parotid b/l" as "parotid bl", so that its letters stay together."""
+    return _BILATERAL.sub("bl", text)
+
+
 def tokens(text: str) -> tuple[str, ...]:
     """Split text into lower-case words and numbers without punctuation or accents; articles are kept.
 
@@ -82,8 +92,9 @@ def tokens(text: str) -> tuple[str, ...]:
     """
     text = sanitise(text[:READ_LENGTH])
     text = _TG263_PREFIX.sub(lambda prefix: _TG263_MEANING[prefix[1].lower()] + " ", text, count=1)
-    text = _LATIN_VESSEL.sub(lambda vessel: _TG263_MEANING[vessel[0][0].lower()] + " ", text)
+    text = _LATIN_VESSEL.sub(lambda vessel: _TG263_MEANING[vessel[0][0].lower()] + " ", spell_bilateral(text))
     text = unicodedata.normalize("NFKC", text).casefold().translate(_LETTERS).replace("'s ", " ")
+    text = _ELIDED_ARTICLE.sub("", text)
     if not text.isascii():
         text = _COMBINING.sub("", unicodedata.normalize("NFKD", text))
     found: list[str] = []

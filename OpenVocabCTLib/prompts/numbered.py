@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from OpenVocabCTLib.prompts.concepts import Concept, Side
 from OpenVocabCTLib.prompts.expressions import Expression, union
 from OpenVocabCTLib.prompts.laterality import split_side
-from OpenVocabCTLib.prompts.normalise import READ_LENGTH, sanitise, strip_command
+from OpenVocabCTLib.prompts.normalise import READ_LENGTH, sanitise, spell_bilateral, strip_command
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 from OpenVocabCTLib.prompts.words import ARTICLES, ORDINALS
 
@@ -129,7 +129,8 @@ def _read(text: str, vocabulary: Vocabulary) -> Numbered | None:
 
 def _words(text: str) -> tuple[str, ...]:
     """Split into lower-case words, numbers and separators, without what asks; "C 2" becomes "c2"."""
-    plain = re.sub(r"[\u2010-\u2015]", "-", sanitise(text[:READ_LENGTH]).lower().replace("_", " "))
+    plain = spell_bilateral(sanitise(text[:READ_LENGTH])).lower().replace("_", " ")
+    plain = re.sub(r"[\u2010-\u2015\u2212]", "-", plain)
     plain = re.sub(r"\b(c|th|t|d|l|s)[ -]?(\d{1,2})\b", r"\1\2", plain)
     plain = re.sub(r"\b([a-z]{3,})(\d{1,2})\b", r"\1 \2", plain)
     return strip_command(tuple(_WORD.findall(plain)))
@@ -195,6 +196,7 @@ def _spans(items: Sequence[str], place: Callable[[str], int | None]) -> list[int
     """Read "2 to 4 and 7" as [2, 3, 4, 7]; None where it is not such a list."""
     found: list[int] = []
     waiting: str | None = "and"
+    in_range = False
     for item in items:
         here = place(item)
         if here is None:
@@ -204,10 +206,12 @@ def _spans(items: Sequence[str], place: Callable[[str], int | None]) -> list[int
             if waiting is not None and not (waiting in _AND and item in _AND and found):
                 return None
             waiting = item
-        elif waiting is None:
+        # The second sign of "L1-L5 - L3" is no range.
+        elif waiting is None or (waiting in _TO and in_range):
             return None
         else:
-            found += _up_to(found[-1], here) if waiting in _TO and found else [here]
+            in_range = waiting in _TO and bool(found)
+            found += _up_to(found[-1], here) if in_range else [here]
             waiting = None
     return sorted(set(found)) if waiting is None else None
 

@@ -14,7 +14,19 @@ RIGHT_WORDS = ["right", "r", "rt", "dexter", "dextra", "dextrum", "dextri", "dex
 @pytest.mark.parametrize("word", LEFT_WORDS)
 def test_words_for_left(word: str) -> None:
     assert split_side(["kidney", word]).sides == {Side.LEFT} == LEFT_ONLY
-    assert split_side([word, "kidney"]).words == ("kidney",)
+    if word != "sin":  # before its noun it is Spanish, and no side
+        assert split_side([word, "kidney"]).words == ("kidney",)
+
+
+@pytest.mark.parametrize("words", [("sin", "kidney"), ("lungs", "sin", "the", "heart"), ("lungs", "sin", "left")])
+def test_the_spanish_preposition_is_no_side(words: tuple[str, ...]) -> None:
+    assert "sin" in split_side(words).words
+    assert spell_out_sides(words) == words
+
+
+@pytest.mark.parametrize("words", [("ren", "sin"), ("ren", "sin", "and", "dext")])
+def test_the_latin_abbreviation_is_a_side(words: tuple[str, ...]) -> None:
+    assert split_side(words).words == ("ren",)
 
 
 @pytest.mark.parametrize("word", RIGHT_WORDS)
@@ -22,7 +34,7 @@ def test_words_for_right(word: str) -> None:
     assert split_side(["kidney", word]).sides == {Side.RIGHT} == RIGHT_ONLY
 
 
-@pytest.mark.parametrize("words", [["both"], ["bilateral"], ["left", "and", "right"], ["l", "r"], ["bilat"]])
+@pytest.mark.parametrize("words", [["both"], ["bilateral"], ["left", "and", "right"], ["l", "r"], ["bilat"], ["bl"]])
 def test_words_for_both(words: list[str]) -> None:
     found = split_side([*words, "kidney"])
     assert (found.sides, found.words) == (BOTH, ("kidney",))

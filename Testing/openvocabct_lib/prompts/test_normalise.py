@@ -77,6 +77,10 @@ def test_label_is_safe_short_and_idempotent(text: str) -> None:
         ("common iliac v.", ("common", "iliac", "vein")),
         ("liver segment V.", ("liver", "segment", "v")),
         ("patient's liver", ("patient", "liver")),
+        ("parotid b/l", ("parotid", "bl")),
+        ("B/L kidneys", ("bl", "kidneys")),
+        ("l'estomac", ("estomac",)),
+        ("l\u2019\u0153il droit", ("oeil", "droit")),
         ("...", ()),
     ],
 )

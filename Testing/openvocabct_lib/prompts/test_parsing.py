@@ -79,7 +79,8 @@ def test_numbered_structures(text: str, concept_id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["both kidneys", "bilateral kidneys", "left and right kidney", "L/R kidney", "kidneys"]
+    "text",
+    ["both kidneys", "left and right kidney", "bilateral kidneys", "L/R kidney", "kidney b/l", "kidneys"],
 )
 def test_both_sides_are_the_group(text: str) -> None:
     assert meant(text) == "kidneys"
@@ -162,6 +163,8 @@ def test_one_misspelt_word_is_corrected_and_said(text: str, concept_id: str) -> 
         "gal bladr",  # two mistakes
         "river",
         "porta",
+        "parotid b l",  # a letter alone is no mistake to be dropped, least of all beside a side
+        "parotd b left",
     ],
 )
 def test_doubtful_words_are_not_corrected(text: str) -> None:
@@ -268,6 +271,8 @@ def test_two_names_of_one_structure_are_that_structure(text: str) -> None:
         ("liver and spleen minus tumor", "liver + spleen - tumor"),
         ("everything except bones", "body - bones"),
         ("C2-C4", "vertebra_c2 + vertebra_c3 + vertebra_c4"),
+        ("C2\u2212C4", "vertebra_c2 + vertebra_c3 + vertebra_c4"),
+        ("ribs 3-4 b/l", "ribs_3 + ribs_4"),
         ("L2-4", "vertebra_l2 + vertebra_l3 + vertebra_l4"),
         ("T12 to L2", "vertebra_t12 + vertebra_l1 + vertebra_l2"),
         ("ribs 3 to 5 on the right", "right_rib_3 + right_rib_4 + right_rib_5"),
@@ -390,6 +395,10 @@ FRAMES = [
     "the {core} on the {side}",
     "please segment {side} {core}",
 ]
+
+
+def test_a_name_of_words_that_rarely_matter_keeps_its_side() -> None:
+    assert meant("the hand bone on the left") == "left_hand_bone"
 
 
 @given(st.sampled_from(PAIRED), st.data())
