@@ -278,6 +278,32 @@ def test_two_names_of_one_structure_are_that_structure(text: str) -> None:
         ("ribs 3 to 5 on the right", "right_rib_3 + right_rib_4 + right_rib_5"),
         ("left ribs 2, 4 and 6-7", "left_rib_2 + left_rib_4 + left_rib_6 + left_rib_7"),
         ("left lung nodule", "pulmonary_nodule on the left"),
+        ("liver minus tumour minus cyst", "liver - liver_tumor - liver_cyst"),
+        # Brackets hold expressions, and a plus goes on from left to right.
+        ("body minus (lungs minus left lung)", "body - (lungs - left_lung)"),
+        ("liver and (spleen minus kidneys)", "liver + (spleen - kidneys)"),
+        ("(liver and spleen) minus kidneys", "liver + spleen - kidneys"),
+        ("body minus [lungs minus (left lung minus heart)]", "body - (lungs - (left_lung - heart))"),
+        ("overlap of (heart and aorta) and liver", "(heart + aorta) & liver"),
+        ("kidney (left) and liver", "left_kidney + liver"),
+        ("liver (without the tumour)", "liver - liver_tumor"),
+        ("lungs minus left lung plus heart", "(lungs - left_lung) + heart"),
+        ("lungs minus left lung + right lung minus heart", "(lungs - left_lung) + right_lung - heart"),
+        ("lungs minus left lung and heart", "lungs - left_lung - heart"),
+        # A side is shared only as long as the other was not named.
+        ("left and right kidney and adrenal", "left_kidney + right_kidney + adrenal_glands"),
+        ("right and left lung and kidney", "right_lung + left_lung + kidneys"),
+        ("(left and right kidney) and adrenal", "left_kidney + right_kidney + adrenal_glands"),
+        ("left parotid and right submandibular gland and eye", "left_parotid_gland + right_submandibular_gland + eyes"),
+        # Other words that take away.
+        ("lungs less left lung", "lungs - left_lung"),
+        ("lungs excl. left lung", "lungs - left_lung"),
+        ("parotids except the left one", "parotid_glands - left_parotid_gland"),
+        ("remove the left lung from the lungs", "lungs - left_lung"),
+        ("everything outside of the lungs", "body - lungs"),
+        ("poumons sauf poumon gauche", "lungs - left_lung"),
+        ("pulmones menos pulmón izquierdo", "lungs - left_lung"),
+        ("Lunge außer linke Lunge", "lungs - left_lung"),
     ],
 )
 def test_expressions(text: str, formula: str) -> None:
@@ -301,6 +327,7 @@ def test_a_misspelt_part_of_an_expression_is_said() -> None:
 
 
 def test_what_is_filled_in_is_said() -> None:
+    assert "no side given for 'adrenal': both" in parse("left and right kidney and adrenal").note
     assert "read 'lower lobe' as left lower lobe of lung" in parse("left lung except lower lobe").note
     assert "read as the disc" in parse("L4/5").note
     assert "read as the disc" not in parse("L4/5 disc").note
