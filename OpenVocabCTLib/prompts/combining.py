@@ -15,6 +15,7 @@ from OpenVocabCTLib.prompts.laterality import SidedWords, split_side
 from OpenVocabCTLib.prompts.matching import PhraseIndex
 from OpenVocabCTLib.prompts.normalise import sanitise, strip_command, tokens, without_articles
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
+from OpenVocabCTLib.prompts.words import FOREIGN_ARTICLES
 
 Meaning = Concept | Expression
 
@@ -234,7 +235,8 @@ class Combiner:
     def _in_context(self, words: tuple[str, ...], whole: Concept) -> Concept | None:
         """Find what is taken from a whole: "tumour" of the liver, "lower lobe" of the left lung."""
         named = tuple(word for word in tokens(whole.name) if not split_side([word]).sides)
-        words = tuple(word for word in words if word not in {"one", "ones"})  # "both parotids but not the left one"
+        # "both parotids but not the left one", "pulmones excepto el izquierdo"
+        words = tuple(word for word in words if word not in FOREIGN_ARTICLES | {"one", "ones"})
         for side in dict.fromkeys((whole.side, Side.NONE)):
             for candidate in ((*named, *words), words) if side is not Side.NONE else ((*named, *words),):
                 found = self._find(candidate, Side.NONE if split_side(candidate).sides else side)

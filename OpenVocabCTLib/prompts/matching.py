@@ -14,6 +14,7 @@ from OpenVocabCTLib.prompts.normalise import canonical_word, is_plural, tokens, 
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 from OpenVocabCTLib.prompts.words import (
     EMPTY_IN_DESCRIPTIONS,
+    FOREIGN_ARTICLES,
     KIND_WORDS,
     NEUTRAL_WORDS,
     NEVER_CORRECTED,
@@ -76,6 +77,7 @@ class PhraseIndex:
         self._descriptions: dict[PhraseKey, set[str]] = defaultdict(set)
         self._by_id = {concept.id: concept for concept in vocabulary}
         self._group_phrases: set[tuple[str, ...]] = set()
+        self._foreign: set[PhraseKey] = set()
         self._kinds: dict[str, set[str]] = defaultdict(set)
         self._typed_words = set(SAME_WORD)
         self._pairs = {frozenset(concept.members): concept for concept in vocabulary if len(concept.members) == 2}
@@ -115,6 +117,7 @@ class PhraseIndex:
         core = canonical(sided.words)
         for sides in {sided.sides, BOTH} if frozenset(concept.members) in self._pairs else {sided.sides}:
             self._phrases.setdefault((sides, core), concept)
+        self._foreign |= {(sides, core) for sides in (sided.sides, UNSAID, BOTH)}
         if concept.members:
             self._group_phrases.add(plain)
 
@@ -145,7 +148,8 @@ class PhraseIndex:
         """Tell whether tokens as typed name one of a pair without its side: "kidney", but not "kidneys", "rib cage"."""
         first = self._by_id[concept.members[0]] if len(concept.members) == 2 else None
         is_pair = first is not None and first.mirror in concept.members
-        return is_pair and not (is_plural(words) or words in self._group_phrases or split_side(words).sides)
+        bare = words[1:] if words and words[0] in FOREIGN_ARTICLES else words
+        return is_pair and not (is_plural(words) or bare in self._group_phrases or split_side(words).sides)
 
     def find(self, sided: SidedWords) -> Match | None:
         """Return the concept whose phrase has these words, in order or not; None when there is none."""
@@ -157,7 +161,17 @@ class PhraseIndex:
             match = self._look_up(sided.sides, core[:-1])
         if match is None and len(core) == 1 and sided.words[0] in self._joined and not sided.sides:
             return Match(self._joined[sided.words[0]], "words")
+        if match is None and len(core) > 1 and sided.words[0] in FOREIGN_ARTICLES:
+            return self._without_article(sided)
         return match
+
+    def _without_article(self, sided: SidedWords) -> Match | None:
+        """Find a structure behind an article of another language: "die linke Lunge", "la moelle épinière"."""
+        rest = SidedWords(sided.sides, sided.words[1:], sided.note)
+        # "LA" is the left atrium as well, and "LA myocardium" a part of it.
+        if sided.words[0] == "la" and (rest.sides, canonical(rest.words)) not in self._foreign:
+            return None
+        return self.find(rest)
 
     def find_described(self, sided: SidedWords) -> Match | None:
         """Return the concept that a description means: known words in their order, with other verbs between them."""

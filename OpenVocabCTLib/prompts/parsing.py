@@ -27,6 +27,7 @@ from OpenVocabCTLib.prompts.normalise import (
 from OpenVocabCTLib.prompts.numbered import read_numbered
 from OpenVocabCTLib.prompts.suggesting import suggestions
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
+from OpenVocabCTLib.prompts.words import FOREIGN_ARTICLES
 
 FREE_TEXT_LENGTH = 300
 _EXAMPLE = 'type the name of a structure, for example "left kidney"'
@@ -266,7 +267,8 @@ class _Reader:
 
 def _names_something(words: tuple[str, ...]) -> bool:
     """Tell whether a letter is left once articles and side words are taken out."""
-    return any(character.isalpha() for word in split_side(without_articles(words)).words for character in word)
+    rest = (word for word in split_side(without_articles(words)).words if word not in FOREIGN_ARTICLES)
+    return any(character.isalpha() for word in rest for character in word)
 
 
 def _named_parts(text: str, index: PhraseIndex) -> tuple[Concept, ...]:

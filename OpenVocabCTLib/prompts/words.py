@@ -61,6 +61,11 @@ ORDINALS = _word_map(
 
 ARTICLES = _word_set("the a an my his her its their our your this that these those all any each every some s")
 
+# German, French and Spanish articles: left out only where the rest is then known, because "LA" is also the left atrium.
+FOREIGN_ARTICLES = _word_set(
+    "der die das den dem des ein eine einen einem einer eines le la les un une du el los las una unos unas"
+)
+
 # Words that may be missing or present without changing which structure is meant.
 NEUTRAL_WORDS = _word_set(
     """

@@ -221,7 +221,7 @@ def test_what_only_resembles_a_structure_is_free_text(text: str) -> None:
     assert parse(text).match == "free"
 
 
-@pytest.mark.parametrize("text", ["???", "12345", "🙂", "show me", "left", "the", "L", "please"])
+@pytest.mark.parametrize("text", ["???", "12345", "🙂", "show me", "left", "the", "L", "please", "die", "les"])
 def test_text_that_names_nothing(text: str) -> None:
     prompt = parse(text)
     assert (prompt.match, prompt.concept, prompt.free_text) == ("nothing", None, None)
@@ -301,7 +301,8 @@ def test_two_names_of_one_structure_are_that_structure(text: str) -> None:
         ("parotids except the left one", "parotid_glands - left_parotid_gland"),
         ("remove the left lung from the lungs", "lungs - left_lung"),
         ("everything outside of the lungs", "body - lungs"),
-        ("poumons sauf poumon gauche", "lungs - left_lung"),
+        ("poumons sauf le poumon gauche", "lungs - left_lung"),
+        ("pulmones sin el izquierdo", "lungs - left_lung"),
         ("pulmones menos pulmón izquierdo", "lungs - left_lung"),
         ("Lunge außer linke Lunge", "lungs - left_lung"),
     ],
@@ -357,6 +358,16 @@ def test_a_side_that_only_the_reader_knows_is_asked_back(text: str) -> None:
         ("Niere", "kidneys"),
         ("RIÑÓN IZQUIERDO", "left_kidney"),
         ("beide Lungen", "lungs"),
+        ("die linke Lunge", "left_lung"),
+        ("das Rückenmark", "spinal_cord"),
+        ("der Musculus psoas major links", "left_psoas_major"),
+        ("le poumon droit", "right_lung"),
+        ("les poumons", "lungs"),
+        ("la moelle épinière", "spinal_cord"),
+        ("L'estomac", "stomach"),
+        ("el pulmón izquierdo", "left_lung"),
+        ("la mandíbula", "mandible"),
+        ("LA", "left_atrium"),
     ],
 )
 def test_other_languages(text: str, concept_id: str) -> None:
@@ -367,6 +378,23 @@ def test_names_in_other_languages_are_read_back() -> None:
     for concept in VOCABULARY:
         for _, name in concept.names:
             assert parse(name).concept is concept, name
+
+
+ARTICLES_OF = {"de": ("der", "die", "das"), "fr": ("le", "la", "les"), "es": ("el", "la", "los", "las")}
+
+
+def test_articles_of_other_languages_do_not_matter() -> None:
+    for concept in VOCABULARY:
+        for language, name in concept.names:
+            for article in ARTICLES_OF[language]:
+                prompt = parse(f"{article} {name}")
+                assert prompt.concept is concept, (article, name)
+                assert prompt.note == parse(name).note
+
+
+@pytest.mark.parametrize("text", ["LA myocardium", "la heart", "LA appendage"])
+def test_the_left_atrium_is_no_article(text: str) -> None:
+    assert meant(text) is None
 
 
 def test_look_alikes_are_suggested_and_never_taken() -> None:
