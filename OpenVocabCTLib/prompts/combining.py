@@ -20,12 +20,12 @@ from OpenVocabCTLib.prompts.words import FOREIGN_ARTICLES
 Meaning = Concept | Expression
 
 # Longer texts are sentences, not expressions; this also bounds the time.
-_LONGEST = 300
+LONGEST = 300
 _MOST_OPERANDS = 16
 _MINUS_WORDS = (
     r"(?:minus|without|excluding|except(?:ing)?(?:\sfor)?|but\snot|but\swithout|w/o|apart\sfrom|other\sthan|"
     r"not\sincluding|sparing|exclusive\sof|excl\.?|less|leaving\sout|omitting|ohne|au(?:ss|ß)er|sans|sauf|hormis|moins|"
-    r"sin|menos|excepto|salvo|\u2212|\u2216)"
+    r"sin|menos|excepto|salvo)"
 )
 _AND_WORDS = r"(?:and(?:\salso)?|together\swith|along\swith|as\swell\sas|und|et|y)"
 _OVERLAP_WORDS = r"(?:intersected\swith|overlapping(?:\swith)?)"
@@ -47,6 +47,9 @@ _TAKE_FROM = re.compile(
 _ALL_BUT = re.compile(
     r"\A(?P<all>everything|all|(?:the\s)?whole\sscan)\s(?:outside(?:\sof)?|but(?!\s(?:not|without)\b))\s", re.IGNORECASE
 )
+
+# What parts the operands, signs apart.
+SEPARATOR = re.compile(rf"[,;:+&\u222a\u2229]|\s(?:plus|{_MINUS_WORDS}|{_AND_WORDS}|{_OVERLAP_WORDS})\s", re.IGNORECASE)
 
 _BRACKET = re.compile(r"\s*([()\[\]{}])\s*")
 _INNERMOST = re.compile(r"[(\[{]([^()\[\]{}]*)[)\]}]")
@@ -115,14 +118,23 @@ class Combiner:
         Returns:
             None where it is none, or where a part of it names nothing known.
         """
-        plain = sanitise(text[: _LONGEST + 1]).strip(" .!?")
-        if len(plain) > _LONGEST:
+        plain = sanitise(text[: LONGEST + 1]).strip(" .!?")
+        if len(plain) > LONGEST:
             return None
         reading = _Reading(correct)
         meant = self._bracketed(_plainly(plain), reading)
         if meant is None or isinstance(meant, Concept):
             return None
         return Combined(meant, tuple(dict.fromkeys(reading.notes)))
+
+    def named(self, text: str, correct: bool = False) -> Meaning | None:
+        """Return what a text without operators names, None for nothing."""
+        if text.lower() in _EVERYTHING and "body" in self._vocabulary:
+            return self._vocabulary.get("body")
+        words = _words(text)
+        if not words:
+            return None
+        return self._find(words, Side.NONE) or self._numbered(text) or self._misspelt(words, _Reading(correct))
 
     def _bracketed(self, text: str, reading: _Reading) -> Meaning | None:
         """Read a text whose brackets may hold expressions, from the innermost outwards."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, overload
 
@@ -25,6 +25,7 @@ from OpenVocabCTLib.prompts.normalise import (
     without_articles,
 )
 from OpenVocabCTLib.prompts.numbered import read_numbered
+from OpenVocabCTLib.prompts.signs import SignReader
 from OpenVocabCTLib.prompts.suggesting import suggestions
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 from OpenVocabCTLib.prompts.words import FOREIGN_ARTICLES
@@ -126,6 +127,7 @@ class _Reader:
         self._vocabulary = vocabulary
         self._index = phrase_index(vocabulary)
         self._combiner = Combiner(vocabulary, self._index, self._numbered)
+        self._signs = SignReader(vocabulary, self._index, self._numbered, self._combiner.named)
 
     def read(self, text: str) -> Prompt:
         """Read one prompt.
@@ -138,6 +140,12 @@ class _Reader:
         label = make_label(text)
         if not label:
             raise InputError("the prompt is empty", _EXAMPLE)
+        signed = self._signs.read(text)
+        if signed.problem:
+            return Prompt(text, label, None, "unclear", None, signed.problem)
+        return replace(self._read(signed.text, label), text=text)
+
+    def _read(self, text: str, label: str) -> Prompt:
         words = tokens(text)
         asked = strip_command(words)
         readings = tuple(dict.fromkeys((words, asked, strip_command(tokens(split_camel_case(text))))))
@@ -151,7 +159,8 @@ class _Reader:
             return Prompt(text, label, parts[0], "words", None, "")
         problem = self._problem(asked, parts)
         if problem:
-            return Prompt(text, label, None, "unclear", None, problem)
+            corrected = None if parts else self._several(text, label, correct=True)
+            return corrected or Prompt(text, label, None, "unclear", None, problem)
         ways = (self._index.find_described, self._index.find_misspelt, self._index.find_joined)
         corrected = self._known(text, label, readings, ways)
         return corrected or self._several(text, label, correct=True) or self._not_known(text, label, asked)

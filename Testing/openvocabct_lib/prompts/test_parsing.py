@@ -315,6 +315,90 @@ def test_expressions(text: str, formula: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "formula"),
+    [
+        ("lungs \u2212 left lung", "lungs - left_lung"),
+        ("lungs\u2212left lung", "lungs - left_lung"),
+        ("lungs - left lung", "lungs - left_lung"),
+        ("lungs -left lung", "lungs - left_lung"),
+        ("lungs \u2013 left lung", "lungs - left_lung"),
+        ("please segment lungs -- left-sided lung", "lungs - left_lung"),
+        ("lungs \u2212 left", "lungs - left_lung"),
+        ("kidneys \u2216 left kidney", "kidneys - left_kidney"),
+        ("body \\ left lung", "body - left_lung"),
+        ("bones \u2212 mandible", "bones - mandible"),
+        ("bones - mandible", "bones - mandible"),
+        ("liver \u2212 tumor", "liver - liver_tumor"),
+        ("bladder \u2212 wall", "urinary_bladder - bladder_wall"),
+        ("Lungs-GTV", "lungs - lung_tumor"),
+        ("body - lungs - heart", "body - lungs - heart"),
+        ("right lung and kidneys - left kidney", "right_lung + kidneys - left_kidney"),
+        ("body - (lungs - left lung)", "body - (lungs - left_lung)"),
+        ("(liver and spleen) - kidneys", "liver + spleen - kidneys"),
+        ("vertebrae - L5", "vertebrae - vertebra_l5"),
+        ("L1-L5 - L3", "lumbar_vertebrae - vertebra_l3"),
+        ("kidneys - left kidny", "kidneys - left_kidney"),
+    ],
+)
+def test_a_sign_takes_away(text: str, formula: str) -> None:
+    prompt = parse(text)
+    assert prompt.expression is not None
+    assert prompt.expression.formula == formula
+    assert prompt.text == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "lungs-left lung",
+        "bones-mandible",
+        "lungs-heart",
+        "liver - spleen",
+        "liver - tumor",  # the tumor, or the liver without it
+        "left lung - upper lobe",
+        "heart - left atrium",
+        "left kidney - right kidney",
+        "spine - L1",
+        "hip - bone",
+        "liver\\spleen",
+    ],
+)
+def test_a_sign_that_may_take_away_or_join_is_asked_back(text: str) -> None:
+    assert parse(text).match == "unclear"
+    assert "may take away or join" in parse(text).note
+
+
+@pytest.mark.parametrize("text", ["prostate \u2212 flumph", "flumph \u2212 liver", "lungs - left lugn"])
+def test_a_sign_is_never_read_over(text: str) -> None:
+    assert meant(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "concept_id"),
+    [
+        ("brain-stem", "brainstem"),
+        ("brain\u2212stem", "brainstem"),
+        ("C1-vertebra", "vertebra_c1"),
+        ("L-kidney", "left_kidney"),
+        ("Parotid-L", "left_parotid_gland"),
+        ("Parotid \u2212 L", "left_parotid_gland"),
+        ("kidney - left", "left_kidney"),
+        ("kidney - (left)", "left_kidney"),
+        ("Femur-Head-L", "left_femoral_head"),
+        ("mandible-bone", "mandible"),
+        ("kidney-stones", "kidney_stone"),
+        ("L5 - S1", "disc_l5_s1"),
+        ("L5-S1 disc", "disc_l5_s1"),
+        ("gastro-oesophageal junction", "gastroesophageal_junction"),
+        ("sacro-iliac-joint-left", "left_sacroiliac_joint"),
+        ("- liver", "liver"),
+    ],
+)
+def test_a_hyphen_within_a_name_joins(text: str, concept_id: str) -> None:
+    assert meant(text) == concept_id
+
+
+@pytest.mark.parametrize(
     "text", ["liver minus flumph", "flumph and liver", "liver minus", "minus liver", "liver - liver -"]
 )
 def test_an_expression_with_an_unknown_part_is_none(text: str) -> None:
