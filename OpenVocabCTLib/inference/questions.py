@@ -11,6 +11,7 @@ import numpy as np
 from OpenVocabCTLib.inference.composition import Formula
 from OpenVocabCTLib.models.config import DecisionConfig
 from OpenVocabCTLib.prompts.expressions import Expression, Operation
+from OpenVocabCTLib.prompts.kinds import foreign_word
 from OpenVocabCTLib.prompts.laterality import split_side
 from OpenVocabCTLib.prompts.parsing import Prompt
 from OpenVocabCTLib.prompts.vocabulary import Concept, Side, Vocabulary
@@ -239,6 +240,9 @@ class QuestionMaker:
         if side_of(text) is not Side.NONE:
             # A side is geometry to the model: for words without a query of their own it draws half of all there is.
             return Question(prompt, (), f"no structure that this model knows; {nearest.name} is near in words")
+        other = foreign_word(text, nearest, self.vocabulary)
+        if other and self.decision.text_similarity > -1.0:  # below, whoever measures asks without refusals
+            return Question(prompt, (), f"nearest to {nearest.name}, but no name of it says '{other}'")
         note = f"read as free text, nearest to {nearest.name} (similarity {similarity[best]:.2f}): check the result"
         part = Part(Wording(text, Side.NONE), None, self.decision.threshold, self.decision.presence_threshold)
         return Question(prompt, (part,), note=note)

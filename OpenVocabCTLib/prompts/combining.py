@@ -290,6 +290,17 @@ def _has_loose_bracket(text: str) -> bool:
     return any(text.count(first) != text.count(last) for first, last in ("()", "[]", "{}"))
 
 
+def takes_away(text: str) -> bool:
+    """Tell whether something stands on both sides of a word that takes away."""
+    return _MINUS.search(sanitise(text[: LONGEST + 1])) is not None
+
+
+def holds_brackets(text: str) -> bool:
+    """Tell whether operators stand within brackets: "left (kidney and ureter)"."""
+    plain = sanitise(text[: LONGEST + 1])
+    return any(_HOLDS_OPERATOR.search(group[1]) is not None for group in _INNERMOST.finditer(plain))
+
+
 def _without(meant: Meaning, taken: Sequence[Meaning]) -> Meaning:
     """Take more away; what was taken before stays in the same list."""
     earlier = meant.operands if isinstance(meant, Expression) and meant.operation == "minus" else (meant,)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Literal, overload
 
 from OpenVocabCTLib.errors import InputError
-from OpenVocabCTLib.prompts.combining import Combined, Combiner, Meaning
+from OpenVocabCTLib.prompts.combining import Combined, Combiner, Meaning, holds_brackets, takes_away
 from OpenVocabCTLib.prompts.concepts import Concept
 from OpenVocabCTLib.prompts.expansion import CATEGORIES
 from OpenVocabCTLib.prompts.expressions import Expression
@@ -25,6 +25,7 @@ from OpenVocabCTLib.prompts.normalise import (
     without_articles,
 )
 from OpenVocabCTLib.prompts.numbered import read_numbered
+from OpenVocabCTLib.prompts.refusals import PATIENT_SIDE, exclusion_in, margin_in, names_screen_side
 from OpenVocabCTLib.prompts.signs import SignReader
 from OpenVocabCTLib.prompts.suggesting import suggestions
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
@@ -35,7 +36,6 @@ _EXAMPLE = 'type the name of a structure, for example "left kidney"'
 _BETWEEN_STRUCTURES = re.compile(r"[,;:/+&()\[\]=|]|\bi\.e\.|\b(?:and|plus|or|aka|also known as)\b", re.IGNORECASE)
 _MAXIMUM_PARTS = 6
 _DISC_WORDS = frozenset({"disc", "discs", "disk", "disks", "intervertebral", "space"})
-_EXCLUSIONS = frozenset({"not", "no", "without", "except", "excluding", "minus", "but"})
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,8 @@ class _Reader:
         label = make_label(text)
         if not label:
             raise InputError("the prompt is empty", _EXAMPLE)
+        if names_screen_side(tokens(text)):
+            return Prompt(text, label, None, "unclear", None, PATIENT_SIDE)
         signed = self._signs.read(text)
         if signed.problem:
             return Prompt(text, label, None, "unclear", None, signed.problem)
@@ -157,7 +159,7 @@ class _Reader:
         parts = _named_parts(text, self._index)
         if len(parts) == 1:
             return Prompt(text, label, parts[0], "words", None, "")
-        problem = self._problem(asked, parts)
+        problem = self._problem(text, asked, parts)
         if problem:
             corrected = None if parts else self._several(text, label, correct=True)
             return corrected or Prompt(text, label, None, "unclear", None, problem)
@@ -247,7 +249,7 @@ class _Reader:
         note = "; ".join(note for note in notes if note)
         return Prompt(text, label, None, "free", _free_text(asked), note, suggestions=alike)
 
-    def _problem(self, words: tuple[str, ...], parts: tuple[Concept, ...]) -> str:
+    def _problem(self, text: str, words: tuple[str, ...], parts: tuple[Concept, ...]) -> str:
         """Why words near to known structures must not be answered as free text, "" when they may be.
 
         A text encoder hardly notices a side or a "not": it would answer "left liver" and "not the liver" with the
@@ -255,9 +257,16 @@ class _Reader:
         """
         if parts:
             return f"names {len(parts)} structures: give each its own prompt"
-        exclusion = next((word for word in words if word in _EXCLUSIONS), None)
-        if exclusion is not None:
+        if holds_brackets(text):
+            return "brackets around several structures are not understood here: write it without them"
+        exclusion = exclusion_in(tokens(text), self._index.knows)
+        if exclusion and takes_away(text):
+            return f"'{exclusion}' is not understood here: one side of it names nothing known"
+        if exclusion:
             return f"'{exclusion}' is not understood: name what you want, not what you do not want"
+        margin = margin_in(text[:READ_LENGTH])
+        if margin:
+            return f"'{margin}' asks for a margin, a size or a planning volume: only the structure itself can be found"
         sided = split_side(without_articles(words))
         if self._has_relative_side(sided.words):
             return "which side is meant? write left or right"

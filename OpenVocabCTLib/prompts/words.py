@@ -78,6 +78,49 @@ NEUTRAL_WORDS = _word_set(
 # not the thigh bone) nor change it ("jaw muscle" is not the jaw bone).
 KIND_WORDS = _word_set("gland muscle bone")
 
+# What kind of thing a text speaks of, in the form by which words are compared; wider than `KIND_WORDS`, because it only
+# makes free text be refused.
+KIND_NOUNS = KIND_WORDS | _word_set(
+    """
+    artery vein vessel nerve node duct tumor cyst lesion mass metastasis nodule stone fracture abscess hematoma thrombus
+    aneurysm stent catheter implant prosthesis valve ligament tendon joint disc cartilage fat skin marrow cord edema
+    effusion calcification
+    """
+)
+
+# Words that say what is not wanted, or that something is not there.
+EXCLUSIONS = _word_set(
+    """
+    not no non none never neither nor nothing without except excepting excepted excluding exclude excludes excluded excl
+    minus less but remove removes removed removing removal subtract subtracts subtracted subtracting delete deleted
+    deleting erase erased omit omits omitted omitting hide hiding skip skipping avoid avoiding ignore ignoring discard
+    spare spares spared sparing leave leaving outside beyond lack lacks lacking absent absence missing resected excised
+    amputated agenesis aplasia aplastic unless cannot cant dont doesnt didnt isnt arent wont wouldnt shouldnt couldnt
+    kein keine keinen keinem keiner keines nicht ohne ausser ausgenommen weder
+    sans sauf pas aucun aucune hormis excepte jamais moins ni
+    sin menos excepto salvo ningun ninguno ninguna nunca sine
+    """
+)
+
+# What "n't" may stand behind.
+AUXILIARIES = _word_set("don doesn didn isn aren wasn weren can couldn won wouldn shouldn haven hasn needn mustn ain")
+
+# What has a left and a right of its own, which is not the patient's; scans only where the side is "of" them.
+ON_SCREENS = _word_set(
+    """
+    image images picture pictures photo screen screens viewer viewers viewport display monitor reader observer
+    radiological radiologic bild bildes bildschirm bildschirms ecran imagen pantalla
+    """
+)
+ON_SCANS = _word_set("scan scans slice slices ct film radiograph")
+# What may stand between a side and a screen.
+TO_SCREENS = _word_set(
+    """
+    of in on at to from the this that a my your our s side sided hand half part edge border corner upper lower top
+    bottom im am auf des dem der de del la le l en sur dans du ct
+    """
+)
+
 # Verbs and prepositions of descriptions ("tube that carries food to the stomach") that say the same. Directions and
 # places (from, to, above, behind) are none of them: they tell one structure from another.
 SAME_IN_DESCRIPTIONS = _word_map(

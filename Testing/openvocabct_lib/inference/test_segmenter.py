@@ -255,6 +255,14 @@ def test_free_text_about_what_too_few_scans_showed_is_not_answered() -> None:
     assert question.refusal.startswith("this model has seen spleen in 1 scan only")
 
 
+def test_free_text_about_another_kind_of_thing_is_not_answered() -> None:
+    questions = small_model.question_maker(similarity=-0.9)
+    muscle, thing = PromptSet.parse(["muscle of something", "something"])
+    assert questions.ask(muscle).parts == ()
+    assert questions.ask(muscle).refusal.endswith("but no name of it says 'muscle'")
+    assert questions.ask(thing).parts
+
+
 def test_free_text_that_names_a_side_is_not_answered() -> None:
     """Leftness outweighs a query that was not learned with it: half of all that the scan shows would be "found"."""
     questions = small_model.question_maker(similarity=-1.0)

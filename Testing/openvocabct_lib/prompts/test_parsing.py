@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.prompts import Concept, Prompt, PromptSet, Side, Vocabulary
+from OpenVocabCTLib.prompts.kinds import foreign_word
 from OpenVocabCTLib.prompts.laterality import split_side
 from OpenVocabCTLib.prompts.normalise import tokens
 from OpenVocabCTLib.prompts.parsing import FREE_TEXT_LENGTH
@@ -123,6 +124,120 @@ def test_an_exclusion_is_not_read_as_what_it_excludes(text: str) -> None:
     prompt = parse(text)
     assert (prompt.concept, prompt.match, prompt.free_text) == (None, "unclear", None)
     assert "is not understood" in prompt.note
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("don't segment the mandible", "don't"),
+        ("don\u2019t show the left lung", "don't"),
+        ("I can't see the liver", "can't"),
+        ("exclude mandible", "exclude"),
+        ("remove lungs", "remove"),
+        ("hide the heart", "hide"),
+        ("mandible absent", "absent"),
+        ("mandible is missing", "missing"),
+        ("mandible removed", "removed"),
+        ("resected left kidney", "resected"),
+        ("status post left nephrectomy", "nephrectomy"),
+        ("non-mandible bone", "non"),
+        ("nonmandibular bone", "nonmandibular"),
+        ("none of the lungs", "none"),
+        ("neither kidney", "neither"),
+        ("never the liver", "never"),
+        ("outside the lungs", "outside"),
+        ("other than bone", "other than"),
+        ("keine Niere", "keine"),
+        ("nicht die Leber", "nicht"),
+        ("pas le foie", "pas"),
+        ("sans foie", "sans"),
+        ("sin riñón", "sin"),
+        ("ningún riñón", "ningun"),
+    ],
+)
+def test_a_denial_is_refused_with_its_word(text: str, word: str) -> None:
+    prompt = parse(text)
+    assert (prompt.concept, prompt.match, prompt.free_text) == (None, "unclear", None)
+    assert prompt.note == f"'{word}' is not understood: name what you want, not what you do not want"
+
+
+def test_half_an_expression_is_no_denial() -> None:
+    assert parse("liver without flumph").note == "'without' is not understood here: one side of it names nothing known"
+
+
+def test_how_a_scan_was_made_is_no_denial() -> None:
+    assert parse("liver on a non-contrast CT").match == "free"
+
+
+@pytest.mark.parametrize("text", ["left (kidney and ureter)", "lungs (minus left lung) and heart"])
+def test_brackets_that_are_no_operand_are_refused(text: str) -> None:
+    assert parse(text).match == "unclear"
+    assert parse(text).note.startswith("brackets ")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("SpinalCord+5mm", "5mm"),
+        ("SpinalCord + 5", "+ 5"),
+        ("spinal cord prv", "prv"),
+        ("SpinalCord_PRV05", "PRV"),
+        ("PRV cord", "PRV"),
+        ("Lungs-PTV", "PTV"),
+        ("mandible with a margin", "margin"),
+        ("spinal cord expansion", "expansion"),
+        ("ring around the liver", "ring"),
+    ],
+)
+def test_a_margin_is_not_answered_without_it(text: str, said: str) -> None:
+    assert parse(text).match == "unclear"
+    assert parse(text).note.startswith(f"'{said}' asks for a margin, a size or a planning volume")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "lung on the left of the image",
+        "lung on the left half of the picture",
+        "lung, viewer left",
+        "kidney on the viewer's left",
+        "left side of the screen",
+        "left side of the scan",
+        "image left",
+        "screen-left kidney",
+        "in the image on the left",
+        "kidney on the display left",
+        "Lunge links im Bild",
+        "poumon à gauche de l'image",
+    ],
+)
+def test_a_side_of_the_screen_is_not_the_patients(text: str) -> None:
+    assert parse(text).match == "unclear"
+    assert parse(text).note.startswith("left and right are the patient's")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["left lung in this image", "left lung of the image", "display left lung", "lung left on CT"],
+)
+def test_the_patients_side_in_an_image_is_read(text: str) -> None:
+    assert meant(text) == "left_lung"
+
+
+@pytest.mark.parametrize(
+    ("text", "nearest", "word"),
+    [
+        ("jaw muscle", "mandible", "muscle"),
+        ("artery of the kidney", "left_kidney", "artery"),
+        ("umbilical cord", "spinal_cord", "umbilical"),
+        ("bones of the skull", "bones", "skull"),
+        ("bone of the lower jaw thing", "mandible", ""),
+        ("nerve cord somewhere in the back", "spinal_cord", ""),
+        ("thing that filters blood", "left_kidney", ""),
+    ],
+)
+def test_words_that_tell_of_another_thing(text: str, nearest: str, word: str) -> None:
+    assert foreign_word(text, VOCABULARY.get(nearest), VOCABULARY) == word
 
 
 @pytest.mark.parametrize(
