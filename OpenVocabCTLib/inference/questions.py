@@ -242,7 +242,7 @@ class QuestionMaker:
             return Question(prompt, (), f"no structure that this model knows; {nearest.name} is near in words")
         other = foreign_word(text, nearest, self.vocabulary)
         if other and self.decision.text_similarity > -1.0:  # below, whoever measures asks without refusals
-            return Question(prompt, (), f"nearest to {nearest.name}, but no name of it says '{other}'")
+            return Question(prompt, (), f"'{other}' tells it from {nearest.name}, which is nearest in words")
         note = f"read as free text, nearest to {nearest.name} (similarity {similarity[best]:.2f}): check the result"
         part = Part(Wording(text, Side.NONE), None, self.decision.threshold, self.decision.presence_threshold)
         return Question(prompt, (part,), note=note)

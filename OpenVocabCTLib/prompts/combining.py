@@ -23,7 +23,7 @@ Meaning = Concept | Expression
 LONGEST = 300
 _MOST_OPERANDS = 16
 _MINUS_WORDS = (
-    r"(?:minus|without|excluding|except(?:ing)?(?:\sfor)?|but\snot|but\swithout|w/o|apart\sfrom|other\sthan|"
+    r"(?:minus|without|excluding|except(?:ing)?(?:\sfor)?|but\snot|but\swithout|w/o(?:ut)?|apart\sfrom|other\sthan|"
     r"not\sincluding|sparing|exclusive\sof|excl\.?|less|leaving\sout|omitting|ohne|au(?:ss|ß)er|sans|sauf|hormis|moins|"
     r"sin|menos|excepto|salvo)"
 )

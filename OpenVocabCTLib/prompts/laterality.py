@@ -42,6 +42,12 @@ _OTHER_LANGUAGES = re.compile(
 _GROUPS = {"left": LEFT_ONLY, "right": RIGHT_ONLY, "both": BOTH}
 # Sides that only the rest of a report could tell.
 RELATIVE_SIDES = frozenset({"contralateral", "ipsilateral", "opposite", "other", "same", "homolateral", "unilateral"})
+# Structures that the middle of the body cuts into a left and a right half; the "left half of the liver" is another cut.
+MIDLINE = frozenset(
+    {"body", "skin", "mandible", "maxilla", "skull", "brain", "cerebrum", "cerebellum", "brainstem", "pons", "midbrain"}
+    | {"medulla_oblongata", "spinal_cord", "vertebrae", "sternum", "sacrum", "tongue", "larynx", "prostate", "bones"}
+    | {"urinary_bladder"}
+)
 _LATIN_ENDING = "(?:a|ae|am|i|o|um|os|as|is|orum|arum)"
 _LATIN_LEFT = re.compile(f"sinist(?:er|r{_LATIN_ENDING})")
 _LATIN_RIGHT = re.compile(f"dext(?:er|r{_LATIN_ENDING})")

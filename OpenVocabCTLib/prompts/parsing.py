@@ -13,7 +13,7 @@ from OpenVocabCTLib.prompts.combining import Combined, Combiner, Meaning, holds_
 from OpenVocabCTLib.prompts.concepts import Concept
 from OpenVocabCTLib.prompts.expansion import CATEGORIES
 from OpenVocabCTLib.prompts.expressions import Expression
-from OpenVocabCTLib.prompts.laterality import RELATIVE_SIDES, UNSAID, SidedWords, spell_out_sides, split_side
+from OpenVocabCTLib.prompts.laterality import MIDLINE, RELATIVE_SIDES, UNSAID, SidedWords, spell_out_sides, split_side
 from OpenVocabCTLib.prompts.matching import Match, PhraseIndex, phrase_index
 from OpenVocabCTLib.prompts.normalise import (
     READ_LENGTH,
@@ -25,7 +25,7 @@ from OpenVocabCTLib.prompts.normalise import (
     without_articles,
 )
 from OpenVocabCTLib.prompts.numbered import read_numbered
-from OpenVocabCTLib.prompts.refusals import PATIENT_SIDE, exclusion_in, margin_in, names_screen_side
+from OpenVocabCTLib.prompts.refusals import PATIENT_SIDE, denying_sign_in, exclusion_in, margin_in, names_screen_side
 from OpenVocabCTLib.prompts.signs import SignReader
 from OpenVocabCTLib.prompts.suggesting import suggestions
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
@@ -34,6 +34,8 @@ from OpenVocabCTLib.prompts.words import FOREIGN_ARTICLES
 FREE_TEXT_LENGTH = 300
 _EXAMPLE = 'type the name of a structure, for example "left kidney"'
 _BETWEEN_STRUCTURES = re.compile(r"[,;:/+&()\[\]=|]|\bi\.e\.|\b(?:and|plus|or|aka|also known as)\b", re.IGNORECASE)
+_LISTED = re.compile(r"[;|/]")
+_NOT_WANTED = "'{}' is not understood: name what you want, not what you do not want"
 _MAXIMUM_PARTS = 6
 _DISC_WORDS = frozenset({"disc", "discs", "disk", "disks", "intervertebral", "space"})
 
@@ -142,6 +144,9 @@ class _Reader:
             raise InputError("the prompt is empty", _EXAMPLE)
         if names_screen_side(tokens(text)):
             return Prompt(text, label, None, "unclear", None, PATIENT_SIDE)
+        sign = denying_sign_in(text[:READ_LENGTH])
+        if sign:
+            return Prompt(text, label, None, "unclear", None, _NOT_WANTED.format(sign))
         signed = self._signs.read(text)
         if signed.problem:
             return Prompt(text, label, None, "unclear", None, signed.problem)
@@ -151,6 +156,8 @@ class _Reader:
         words = tokens(text)
         asked = strip_command(words)
         readings = tuple(dict.fromkeys((words, asked, strip_command(tokens(split_camel_case(text))))))
+        if self._lists_part_of_itself(text):
+            return Prompt(text, label, None, "unclear", None, "names several structures: give each its own prompt")
         known = self._known(text, label, readings, (self._index.find,)) or self._several(text, label)
         if known is not None:
             return known
@@ -166,6 +173,14 @@ class _Reader:
         ways = (self._index.find_described, self._index.find_misspelt, self._index.find_joined)
         corrected = self._known(text, label, readings, ways)
         return corrected or self._several(text, label, correct=True) or self._not_known(text, label, asked)
+
+    def _lists_part_of_itself(self, text: str) -> bool:
+        """Tell whether a list would be read as one of its structures: "lungs | left lung"."""
+        if _LISTED.search(text) is None:
+            return False
+        whole = self._index.find(split_side(without_articles(strip_command(tokens(text)))))
+        parts = _named_parts(text, self._index, _LISTED)
+        return whole is not None and len(parts) > 1 and whole.concept in parts
 
     def _known(
         self,
@@ -204,13 +219,16 @@ class _Reader:
         return Prompt(text, label, None, "expression", None, note, found.meant)
 
     def _half(self, text: str) -> Combined | None:
-        """Read a finding that is known without sides, in an organ that has them: "left lung nodule"."""
+        """Read a finding that is known without sides, in an organ that has them, or a half: "left half of the jaw"."""
         plain = without_articles(strip_command(tokens(text)))
         sided = split_side(plain)
         if len(sided.sides) != 1:
             return None
-        match = self._index.find(SidedWords(UNSAID, sided.words, ""))
-        if match is None or not self._may_have_a_side(match.concept):
+        whole = _halved(sided.words)
+        match = self._index.find(SidedWords(UNSAID, whole or sided.words, ""))
+        if match is None:
+            return None
+        if not (match.concept.id in MIDLINE if whole else self._may_have_a_side(match.concept)):
             return None
         (side,) = sided.sides
         return Combined(Expression("half", (match.concept,), side), (sided.note,) if sided.note else ())
@@ -263,7 +281,7 @@ class _Reader:
         if exclusion and takes_away(text):
             return f"'{exclusion}' is not understood here: one side of it names nothing known"
         if exclusion:
-            return f"'{exclusion}' is not understood: name what you want, not what you do not want"
+            return _NOT_WANTED.format(exclusion)
         margin = margin_in(text[:READ_LENGTH])
         if margin:
             return f"'{margin}' asks for a margin, a size or a planning volume: only the structure itself can be found"
@@ -289,9 +307,9 @@ def _names_something(words: tuple[str, ...]) -> bool:
     return any(character.isalpha() for word in rest for character in word)
 
 
-def _named_parts(text: str, index: PhraseIndex) -> tuple[Concept, ...]:
+def _named_parts(text: str, index: PhraseIndex, between: re.Pattern[str] = _BETWEEN_STRUCTURES) -> tuple[Concept, ...]:
     """Return the different concepts between commas, brackets or "and"; none unless every part names one."""
-    parts = [part for part in _BETWEEN_STRUCTURES.split(sanitise(text[:READ_LENGTH])) if part.strip()]
+    parts = [part for part in between.split(sanitise(text[:READ_LENGTH])) if part.strip()]
     if not 2 <= len(parts) <= _MAXIMUM_PARTS:
         return ()
     concepts: dict[str, Concept] = {}
@@ -301,6 +319,15 @@ def _named_parts(text: str, index: PhraseIndex) -> tuple[Concept, ...]:
             return ()
         concepts[match.concept.id] = match.concept
     return tuple(concepts.values())
+
+
+def _halved(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what the words are the half of, nothing where they are no half: "half of mandible", "hemimandible"."""
+    if words[:1] == ("half",):
+        return words[2:] if words[1:2] == ("of",) else words[1:]
+    if words[-1:] == ("half",):
+        return words[:-1]
+    return (words[0].removeprefix("hemi"), *words[1:]) if words and words[0].startswith("hemi") else ()
 
 
 def _free_text(words: tuple[str, ...]) -> str:

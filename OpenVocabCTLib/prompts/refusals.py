@@ -12,9 +12,20 @@ from OpenVocabCTLib.prompts.words import AUXILIARIES, EXCLUSIONS, ON_SCANS, ON_S
 PATIENT_SIDE = "left and right are the patient's, not those of the screen: name the side of the patient"
 
 _TWO_WORDS = frozenset(
-    {("other", "than"), ("rather", "than"), ("instead", "of"), ("apart", "from"), ("aside", "from"), ("w", "o")}
+    {
+        ("other", "than"),
+        ("rather", "than"),
+        ("instead", "of"),
+        ("apart", "from"),
+        ("aside", "from"),
+        ("w", "o"),
+        ("w", "out"),
+    }
 )
 _SHORTEST_DENIED = 4
+_DENYING_SIGN = re.compile(
+    r"[\u00ac\u2201\u2209\u2260\u2296\u2716-\u2718\u274c\u274e\u26d4\U0001f6ab]|(?:\A|\s)[!~](?=\s?\w)|\A[\u2212\u2216\u2796]"
+)
 _MARGIN = re.compile(
     r"\d\s?(?:mm|cm|millimet\w*|centimet\w*)\b|(?:prv|ptv|ctv|itv)(?![a-z])|(?<![a-z])(?:prv|ptv|ctv|itv)|"
     r"\b(?:margins?|expansions?|expand(?:ed|ing)?|rings?|shells?|rind)\b|\+\s?\d+(?:[.,]\d+)?\s*\Z",
@@ -36,13 +47,19 @@ def exclusion_in(words: Sequence[str], knows: Callable[[str], bool]) -> str:
         if word in EXCLUSIONS or word.endswith("ectomy"):
             return word
         if (word, following) in _TWO_WORDS:
-            return "w/o" if word == "w" else f"{word} {following}"
+            return f"{word}{'/' if word == 'w' else ' '}{following}"
         if word in AUXILIARIES and following == "t":
             return f"{word}'t"
         denied = word.removeprefix("non")
         if denied != word and len(denied) >= _SHORTEST_DENIED and knows(canonical_word(denied)):
             return word
     return ""
+
+
+def denying_sign_in(text: str) -> str:
+    """Return the sign that denies what stands behind it, "" for none: words are compared without signs."""
+    found = _DENYING_SIGN.search(sanitise(text))
+    return "" if found is None else found[0].strip()
 
 
 def margin_in(text: str) -> str:

@@ -17,7 +17,7 @@ from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 Decision = Literal["minus", "name", "unclear"]
 
 # A minus, a set minus or a backslash joins no words; a hyphen or a dash may.
-_MINUS_SIGNS = "\u2212\u2216\u29f5\\\\"
+_MINUS_SIGNS = "\u2212\u2216\u2796\u29f5\\\\"
 _SIGN = re.compile(rf"\s*(?:[{_MINUS_SIGNS}]+|[-\u2010-\u2015\ufe63\uff0d]+)\s*")
 _BRACKETS = " ()[]{}"
 # "body - (lungs - left lung)", but not "kidney - (left)"

@@ -88,14 +88,28 @@ KIND_NOUNS = KIND_WORDS | _word_set(
     """
 )
 
+# What makes a text with the name of a structure speak of something else: a part, what lies near, what is wrong with it.
+PARTS_AND_PLACES = _word_set(
+    """
+    piece quarter tip top bottom upper lower base apex edge border surface wall angle front back
+    rear middle section region area
+    near nearby around behind beside besides above below beneath under next adjacent between surrounding along against
+    pain swelling disease injury bleed bleeding infection inflammation
+    """
+)
+
+# The same, even where a name of the whole says it, as "cervical and thoracic cord" does.
+PORTIONS = _word_set("part portion half third cervical thoracic lumbar")
+
 # Words that say what is not wanted, or that something is not there.
 EXCLUSIONS = _word_set(
     """
-    not no non none never neither nor nothing without except excepting excepted excluding exclude excludes excluded excl
-    minus less but remove removes removed removing removal subtract subtracts subtracted subtracting delete deleted
-    deleting erase erased omit omits omitted omitting hide hiding skip skipping avoid avoiding ignore ignoring discard
-    spare spares spared sparing leave leaving outside beyond lack lacks lacking absent absence missing resected excised
-    amputated agenesis aplasia aplastic unless cannot cant dont doesnt didnt isnt arent wont wouldnt shouldnt couldnt
+    not no non none never neither nor nothing without except excepting excepted excluding exclude excludes excluded
+    excl minus less but remove removes removed removing removal subtract subtracts subtracted subtracting delete
+    deleted deleting erase erased omit omits omitted omitting hide hiding skip skipping avoid avoiding ignore ignoring
+    discard spare spares spared sparing leave leaving outside beyond lack lacks lacking absent absence missing
+    resected excised amputated gone inverse invert inverted complement negate negation agenesis aplasia aplastic
+    unless cannot cant dont doesnt didnt isnt arent wont wouldnt shouldnt couldnt
     kein keine keinen keinem keiner keines nicht ohne ausser ausgenommen weder
     sans sauf pas aucun aucune hormis excepte jamais moins ni
     sin menos excepto salvo ningun ninguno ninguna nunca sine

@@ -153,12 +153,19 @@ def test_an_exclusion_is_not_read_as_what_it_excludes(text: str) -> None:
         ("sans foie", "sans"),
         ("sin riñón", "sin"),
         ("ningún riñón", "ningun"),
+        ("inverse of the mandible", "inverse"),
     ],
 )
 def test_a_denial_is_refused_with_its_word(text: str, word: str) -> None:
     prompt = parse(text)
     assert (prompt.concept, prompt.match, prompt.free_text) == (None, "unclear", None)
     assert prompt.note == f"'{word}' is not understood: name what you want, not what you do not want"
+
+
+@pytest.mark.parametrize("text", ["!mandible", "lungs ! left lung", "lungs \u00ac left lung", "\u2212liver", "~ heart"])
+def test_a_sign_that_denies_is_refused(text: str) -> None:
+    assert parse(text).match == "unclear"
+    assert parse(text).note.endswith("is not understood: name what you want, not what you do not want")
 
 
 def test_half_an_expression_is_no_denial() -> None:
@@ -234,6 +241,13 @@ def test_the_patients_side_in_an_image_is_read(text: str) -> None:
         ("bone of the lower jaw thing", "mandible", ""),
         ("nerve cord somewhere in the back", "spinal_cord", ""),
         ("thing that filters blood", "left_kidney", ""),
+        ("tissue around the mandible", "mandible", "around"),
+        ("lower third of the spinal cord", "spinal_cord", "lower"),
+        ("cervical spinal cord", "spinal_cord", "cervical"),
+        ("half of the mandible", "mandible", "half"),
+        ("parotid region", "left_parotid_gland", "region"),
+        ("mandible pain", "mandible", "pain"),
+        ("saliva making gland near the ear", "left_parotid_gland", ""),
     ],
 )
 def test_words_that_tell_of_another_thing(text: str, nearest: str, word: str) -> None:
@@ -364,6 +378,11 @@ def test_several_structures_are_not_mixed(text: str) -> None:
     assert "give each its own prompt" in prompt.note
 
 
+@pytest.mark.parametrize("text", ["lungs | left lung", "bones / mandible", "lungs; left lung"])
+def test_a_list_is_not_one_of_its_structures(text: str) -> None:
+    assert parse(text).note == "names several structures: give each its own prompt"
+
+
 @pytest.mark.parametrize("text", ["mandible (lower jaw)", "left kidney / ren sinister", "oesophagus, esophagus"])
 def test_two_names_of_one_structure_are_that_structure(text: str) -> None:
     assert parse(text).match == "words"
@@ -393,6 +412,9 @@ def test_two_names_of_one_structure_are_that_structure(text: str) -> None:
         ("ribs 3 to 5 on the right", "right_rib_3 + right_rib_4 + right_rib_5"),
         ("left ribs 2, 4 and 6-7", "left_rib_2 + left_rib_4 + left_rib_6 + left_rib_7"),
         ("left lung nodule", "pulmonary_nodule on the left"),
+        ("left half of the mandible", "mandible on the left"),
+        ("mandible, right half", "mandible on the right"),
+        ("left hemimandible", "mandible on the left"),
         ("liver minus tumour minus cyst", "liver - liver_tumor - liver_cyst"),
         # Brackets hold expressions, and a plus goes on from left to right.
         ("body minus (lungs minus left lung)", "body - (lungs - left_lung)"),
@@ -412,6 +434,7 @@ def test_two_names_of_one_structure_are_that_structure(text: str) -> None:
         ("left parotid and right submandibular gland and eye", "left_parotid_gland + right_submandibular_gland + eyes"),
         # Other words that take away.
         ("lungs less left lung", "lungs - left_lung"),
+        ("lungs w/out left lung", "lungs - left_lung"),
         ("lungs excl. left lung", "lungs - left_lung"),
         ("parotids except the left one", "parotid_glands - left_parotid_gland"),
         ("remove the left lung from the lungs", "lungs - left_lung"),
