@@ -89,13 +89,19 @@ class SignReader:
             place = _Place(sign[0], before, self._after(plain[start:]))
             takes_group = _ENDS_WITH_GROUP.search(written) or _BEGINS_WITH_GROUP.match(plain[start:])
             decision: Decision = "minus" if takes_group and place.is_spaced else self._decide(place)
-            if decision == "unclear" and changed and place.is_spaced:
-                decision = "minus"  # "body - lungs - heart"
+            if decision == "unclear" and place.is_spaced and (changed or self._is_held_before(place, written)):
+                decision = "minus"  # "body - lungs - heart", "lungs and heart - left lung"
             if decision == "unclear":
                 return Signed(text, _problem(place))
             changed |= decision == "minus"
             written += " minus " if decision == "minus" else sign[0]
         return Signed(written + plain[start:] if changed else text)
+
+    def _is_held_before(self, place: _Place, written: str) -> bool:
+        """Tell whether what a sign would take away lies in something that was named before it."""
+        part = self._named(place.after, True)
+        wholes = (self._named(piece.strip(_BRACKETS), False) for piece in SEPARATOR.split(written)[:-1])
+        return part is not None and any(whole is not None and self._holds(whole, part) for whole in wholes)
 
     def _is_hyphened(self, text: str) -> bool:
         """Tell whether hyphens join all words of one name: "sacro-iliac-joint-left"."""

@@ -470,6 +470,7 @@ def test_expressions(text: str, formula: str) -> None:
         ("bladder \u2212 wall", "urinary_bladder - bladder_wall"),
         ("Lungs-GTV", "lungs - lung_tumor"),
         ("body - lungs - heart", "body - lungs - heart"),
+        ("lungs + heart - left lung", "lungs + heart - left_lung"),
         ("right lung and kidneys - left kidney", "right_lung + kidneys - left_kidney"),
         ("body - (lungs - left lung)", "body - (lungs - left_lung)"),
         ("(liver and spleen) - kidneys", "liver + spleen - kidneys"),
