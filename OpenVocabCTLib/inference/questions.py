@@ -96,6 +96,8 @@ class QuestionMaker:
         bank: embeddings of the phrases that the model was trained with.
         trained: ids of the concepts that the model was trained on -> number of scans that showed them.
         decision: thresholds.
+        guarded: whether free text is refused where it is far from all that is known, or another thing than what it is
+            near to. Without it everything is asked, for measurements.
     """
 
     def __init__(
@@ -104,9 +106,10 @@ class QuestionMaker:
         bank: EmbeddingBank,
         trained: Mapping[str, int],
         decision: DecisionConfig,
+        guarded: bool = True,
     ) -> None:
         self.vocabulary, self.bank, self.trained = vocabulary, bank, dict(trained)
-        self.decision = decision
+        self.decision, self.guarded = decision, guarded
         self._phrases = [
             (phrase, concept)
             for concept in vocabulary
@@ -230,22 +233,27 @@ class QuestionMaker:
     def _free(self, prompt: Prompt, text: str) -> Question:
         if not self._phrases:
             return Question(prompt, (), "names no structure that this model knows")
-        similarity = self._phrase_embeddings @ self.bank.embed([text])[0]
-        best = int(np.argmax(similarity))
-        if similarity[best] < self.decision.text_similarity:
-            return Question(prompt, (), "names no structure that this model knows")
-        nearest = self._phrases[best][1]
+        similarities = self._phrase_embeddings @ self.bank.embed([text])[0]
+        best = int(np.argmax(similarities))
+        nearest, similarity = self._phrases[best][1], float(similarities[best])
+        refusal = self._refusal(text, nearest, similarity) if self.guarded else ""
+        if refusal:
+            return Question(prompt, (), refusal)
+        note = f"read as free text, nearest to {nearest.name} (similarity {similarity:.2f}): check the result"
+        part = Part(Wording(text, side_of(text)), None, self.decision.threshold, self.decision.presence_threshold)
+        return Question(prompt, (part,), note=note)
+
+    def _refusal(self, text: str, nearest: Concept, similarity: float) -> str:
+        """Why free text is not asked, "" where it is."""
+        if similarity < self.decision.text_similarity:
+            return "names no structure that this model knows"
         if not self.is_answered(nearest):
-            return Question(prompt, (), self._too_few(nearest.name, [nearest]))
+            return self._too_few(nearest.name, [nearest])
         if side_of(text) is not Side.NONE:
             # A side is geometry to the model: for words without a query of their own it draws half of all there is.
-            return Question(prompt, (), f"no structure that this model knows; {nearest.name} is near in words")
+            return f"no structure that this model knows; {nearest.name} is near in words"
         other = foreign_word(text, nearest, self.vocabulary)
-        if other and self.decision.text_similarity > -1.0:  # below, whoever measures asks without refusals
-            return Question(prompt, (), f"'{other}' tells it from {nearest.name}, which is nearest in words")
-        note = f"read as free text, nearest to {nearest.name} (similarity {similarity[best]:.2f}): check the result"
-        part = Part(Wording(text, Side.NONE), None, self.decision.threshold, self.decision.presence_threshold)
-        return Question(prompt, (part,), note=note)
+        return f"'{other}' tells it from {nearest.name}, which is nearest in words" if other else ""
 
 
 @dataclass(frozen=True)

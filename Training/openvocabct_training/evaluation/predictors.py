@@ -6,7 +6,7 @@ import copy
 import hashlib
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from OpenVocabCTLib import __version__
@@ -145,9 +145,10 @@ def _unguarded(study: Study) -> Study:
     from OpenVocabCTLib.inference.segmenter import Study
 
     guarded = study.segmenter.questions
-    decision = replace(guarded.decision, text_similarity=-1.0, minimum_scans=0)
     segmenter = copy.copy(study.segmenter)
-    segmenter.questions = QuestionMaker(guarded.vocabulary, guarded.bank, guarded.trained, decision)
+    segmenter.questions = QuestionMaker(
+        guarded.vocabulary, guarded.bank, guarded.trained, guarded.decision, guarded=False
+    )
     return Study(segmenter, study.volume, study.embedding)
 
 
