@@ -303,8 +303,8 @@ def holds_brackets(text: str) -> bool:
 
 def _without(meant: Meaning, taken: Sequence[Meaning]) -> Meaning:
     """Take more away; what was taken before stays in the same list."""
-    earlier = meant.operands if isinstance(meant, Expression) and meant.operation == "minus" else (meant,)
-    return Expression("minus", tuple(dict.fromkeys((*earlier, *taken))))
+    whole, *earlier = meant.operands if isinstance(meant, Expression) and meant.operation == "minus" else (meant,)
+    return Expression("minus", (whole, *dict.fromkeys((*earlier, *taken))))
 
 
 def _sides_of(meant: Meaning | None) -> set[Side]:

@@ -392,6 +392,8 @@ def test_two_names_of_one_structure_are_that_structure(text: str) -> None:
     ("text", "formula"),
     [
         ("liver minus tumour", "liver - liver_tumor"),
+        ("liver without liver", "liver - liver"),  # nothing, not the liver
+        ("lungs minus left lung minus left lung", "lungs - left_lung"),
         ("please segment the liver without the cysts", "liver - liver_cyst"),
         ("left lung except the lower lobe", "left_lung - left_lower_lobe"),
         ("kidneys and ureters", "kidneys + ureters"),
