@@ -46,16 +46,16 @@ def new_segments(answers: Sequence[tuple[str, Segment]], matrix: np.ndarray) -> 
         for value, placed in enumerate(layer, start=1):
             yield from paint(voxels, box, placed.mask, value)
             segment = _segment_object(placed.answer, image, value)
-            yield from sign(segment, placed.answer, placed.mask)
+            digest = yield from digest_of(placed.mask)
+            SegmentTags(segment).sign(placed.answer.prompt, placed.answer.threshold, digest)
             segments[placed.segment_id] = segment
         image.Modified()
     return segments
 
 
-def sign(segment: Any, answer: Segment, mask: CroppedMask) -> Steps[None]:
-    """Note in a vtkSegment's tags what was asked and which voxels answered it."""
-    digest = yield from StoredMask(mask.start, mask.array).digest()
-    SegmentTags(segment).sign(answer.prompt, answer.threshold, digest)
+def digest_of(mask: CroppedMask) -> Steps[str]:
+    """Return a text that tells these voxels from others, to note in a segment's tags."""
+    return (yield from StoredMask(mask.start, mask.array).digest())
 
 
 def _layer_with_room(layers: list[list[_Placed]], mask: CroppedMask) -> Steps[list[_Placed]]:

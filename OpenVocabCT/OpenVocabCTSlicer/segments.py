@@ -19,7 +19,7 @@ from OpenVocabCTLib.output.masks import CroppedMask
 from OpenVocabCTLib.output.segmentation import Segment, Segmentation
 from OpenVocabCTLib.worker.steps import Progress, Steps
 from OpenVocabCTSlicer.label_images import StoredMask, image_of, label_image, same_lattice
-from OpenVocabCTSlicer.new_segments import new_segments, sign
+from OpenVocabCTSlicer.new_segments import digest_of, new_segments
 from OpenVocabCTSlicer.segment_tags import SegmentTags, stored_key
 from OpenVocabCTSlicer.undo import SegmentationUndo
 from OpenVocabCTSlicer.volumes import Node, ijk_to_parent_of
@@ -63,7 +63,7 @@ class SegmentWriter:
         self.undo = undo or SegmentationUndo()
 
     def write(
-        self, segmentation_node: Node, volume_node: Node, segmentation: Segmentation
+        self, segmentation_node: Node, volume_node: Node, segmentation: Segmentation, is_step: bool = True
     ) -> Steps[tuple[WrittenSegment, ...]]:
         """Write answers; when it is stopped or fails, the segmentation is as before.
 
@@ -71,6 +71,7 @@ class SegmentWriter:
             segmentation_node: where to; an empty one takes over the volume's geometry and parent transform.
             volume_node: the volume that was segmented.
             segmentation: the answers, on the volume's voxels.
+            is_step: whether Undo takes it back by itself; else it is one answer, which adjusts the run before.
 
         Returns:
             One entry per answer, in their order.
@@ -82,26 +83,28 @@ class SegmentWriter:
         matrix = _checked_matrix(segmentation_node, volume_node, segmentation.geometry)
         tasks = _assign(segmentation_node.GetSegmentation(), segmentation.segments)
         new = yield from new_segments([(task.segment_id, task.answer) for task in tasks if not task.exists], matrix)
-        self.undo.snapshot(segmentation_node)
+        self.undo.begin(segmentation_node, is_step)
         run = _Run(segmentation_node, matrix, new)
         written = []
         try:
-            for task in tasks:
+            for number, task in enumerate(tasks):
+                # Before the change and not after it: one answer by itself is written whole or not at all.
+                yield Progress("writing", number, len(tasks))
                 written.append((yield from run.carry_out(task)))
-                yield Progress("writing", len(written), len(tasks))
         except BaseException:
-            if run.changed:
-                self.undo.restore(segmentation_node)
+            if is_step:
+                self.undo.roll_back(segmentation_node)
             raise
+        finally:
+            self.undo.end(segmentation_node)
         return tuple(written)
 
 
 class _Run:
-    """The changes of one run, one segment at a time."""
+    """The changes of one run, one segment at a time; a segment is looked at in steps and changed in one."""
 
     def __init__(self, node: Node, matrix: np.ndarray, new: dict[str, Any]) -> None:
         self._node, self._content, self._matrix, self._new = node, node.GetSegmentation(), matrix, new
-        self.changed = False
 
     def carry_out(self, task: _Task) -> Steps[WrittenSegment]:
         change: Change
@@ -117,32 +120,31 @@ class _Run:
         return WrittenSegment(None if gone else task.segment_id, task.answer.prompt, change)
 
     def _create(self, segment_id: str) -> None:
-        self.changed = True
         if not self._content.AddSegment(self._new[segment_id], segment_id):
             raise OpenVocabCTError("a segment cannot be added", "choose a new segmentation")
 
     def _update(self, segment_id: str, answer: Segment, mask: CroppedMask) -> Steps[None]:
-        import slicer
-
         image = label_image(self._node, segment_id)
         now = yield from StoredMask.of(self._node, segment_id)
-        self.changed = True
+        digest = yield from digest_of(mask)
         if image is None or not same_lattice(image, self._matrix) or not now.equals(mask):
-            self._content.SeparateSegmentLabelmap(segment_id)
-            yield None
-            logic = slicer.vtkSlicerSegmentationsModuleLogic
-            if not logic.SetBinaryLabelmapToSegment(
-                image_of(mask, self._matrix), self._node, segment_id, logic.MODE_REPLACE
-            ):
-                raise OpenVocabCTError("a segment cannot be updated", "choose a new segmentation")
-        yield from sign(self._content.GetSegment(segment_id), answer, mask)
+            self._replace(segment_id, mask)
+        SegmentTags(self._content.GetSegment(segment_id)).sign(answer.prompt, answer.threshold, digest)
+
+    def _replace(self, segment_id: str, mask: CroppedMask) -> None:
+        import slicer
+
+        image = image_of(mask, self._matrix)
+        self._content.SeparateSegmentLabelmap(segment_id)
+        logic = slicer.vtkSlicerSegmentationsModuleLogic
+        if not logic.SetBinaryLabelmapToSegment(image, self._node, segment_id, logic.MODE_REPLACE):
+            raise OpenVocabCTError("a segment cannot be updated", "choose a new segmentation")
 
     def _settle_not_found(self, segment_id: str) -> Steps[Change]:
         tags = SegmentTags(self._content.GetSegment(segment_id))
         now = yield from StoredMask.of(self._node, segment_id)
         if not tags.is_unchanged((yield from now.digest())):
             return "kept"
-        self.changed = True
         # A removed segment would leave its voxels behind in a layer that it shares.
         self._content.SeparateSegmentLabelmap(segment_id)
         self._content.RemoveSegment(segment_id)

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
+import vtk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from OpenVocabCTLib.errors import Cancelled, InputError
+from OpenVocabCTLib.errors import Cancelled, InputError, OpenVocabCTError
 from OpenVocabCTLib.geometry import LPS_TO_RAS
 from OpenVocabCTLib.output.segmentation import Segmentation
 from OpenVocabCTLib.prompts.terminology import Code, Terminology
@@ -398,21 +399,130 @@ def test_undo_brings_back_what_was_removed(desk: Desk) -> None:
 LIT = {"left_kidney": KIDNEY.sum(), "liver": LIVER.sum()}
 
 
-@pytest.mark.parametrize("stop", ["cancel", "close"])
-@pytest.mark.parametrize("after", range(5))
-def test_a_run_that_is_stopped_leaves_everything_as_it_was(desk: Desk, stop: str, after: int) -> None:
-    desk.answer("left kidney", "liver")
-    answers = {"liver": CORD, "spinal cord": SPLEEN, "left kidney": None, "a shadow": KIDNEY}
-    steps = desk.writer.write(desk.node, desk.volume, segmentation(answers, GRID))
-    for _ in range(1 + 3 * after):
-        next(steps)
-    if stop == "close":
+STOPPED: dict[str, dict[str, np.ndarray | None]] = {
+    "several": {"liver": CORD, "spinal cord": SPLEEN, "left kidney": None, "a shadow": KIDNEY},
+    "new voxels in a layer of its own": {"a shadow": CORD},
+    "the same again": {"a shadow": SPLEEN},
+    "not found any more": {"a shadow": None},
+}
+
+
+def _everything(desk: Desk) -> dict[str, Any]:
+    tags = ("OpenVocabCT.Prompt", "OpenVocabCT.Threshold", "OpenVocabCT.Mask")
+    return {
+        i: (mask.tobytes(), names(desk.node)[i], [tag(desk.node, i, name) for name in tags])
+        for i, mask in masks(desk.node).items()
+    }
+
+
+def _stop(steps: Any, how: str, after: int) -> bool:
+    """Stop after so many steps; False when they were done before."""
+    try:
+        for _ in range(after):
+            next(steps)
+    except StopIteration:
+        return False
+    if how == "close":
         steps.close()
     else:
         with pytest.raises(Cancelled):
             steps.throw(Cancelled("stopped", "start again"))
-    assert {k: v.sum() for k, v in masks(desk.node).items()} == LIT
-    np.testing.assert_array_equal(mask_of(desk.node, "liver"), LIVER)
+    return True
+
+
+@pytest.mark.parametrize("how", ["cancel", "close"])
+@pytest.mark.parametrize("answers", STOPPED.values(), ids=STOPPED)
+def test_a_run_that_is_stopped_anywhere_leaves_everything_as_it_was(
+    answers: dict[str, np.ndarray | None], how: str
+) -> None:
+    after, stopped = 0, True
+    while stopped:
+        after += 1
+        desk = Desk()
+        desk.answer("left kidney", "liver")
+        desk.answer("a shadow")  # a run of its own, so that its segment shares no layer
+        before = _everything(desk)
+        stopped = _stop(desk.writer.write(desk.node, desk.volume, segmentation(answers, GRID)), how, after)
+        if stopped:
+            assert _everything(desk) == before
+            # What undo takes back then is the run before.
+            assert desk.writer.undo.restore(desk.node)
+            assert set(ids(desk.node)) == {"left_kidney", "liver"}
+    assert after > 1
+
+
+@pytest.mark.parametrize("is_step", [True, False])
+def test_a_run_that_fails_leaves_everything_as_it_was(
+    desk: Desk, is_step: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.answer("left kidney", "liver")
+    desk.answer("a shadow")
+    before = _everything(desk)
+    failing = type("Logic", (), {"MODE_REPLACE": 0, "SetBinaryLabelmapToSegment": staticmethod(lambda *_: False)})
+    monkeypatch.setattr(slicer, "vtkSlicerSegmentationsModuleLogic", failing)
+    for prompt in ("liver", "a shadow"):
+        with pytest.raises(OpenVocabCTError, match="cannot be updated"):
+            steps = desk.writer.write(desk.node, desk.volume, segmentation({prompt: CORD}, GRID), is_step)
+            run(steps)
+        assert _everything(desk) == before
+
+
+def test_an_adjusted_answer_is_whole_or_not_there_and_no_step_of_undo(desk: Desk) -> None:
+    desk.answer("left kidney", "liver")
+    for number in range(1, 10):
+        slider = desk.writer.write(desk.node, desk.volume, segmentation({"liver": CORD}, GRID), is_step=False)
+        stopped = _stop(slider, "cancel", number)
+        np.testing.assert_array_equal(mask_of(desk.node, "liver"), LIVER if stopped else CORD)
+        if not stopped:
+            break
+    for _ in range(10):
+        for mask in (SPLEEN, CORD):
+            run(desk.writer.write(desk.node, desk.volume, segmentation({"liver": mask}, GRID), is_step=False))
+    assert not desk.writer.undo.meets_other_work(desk.node), "our own changes are not the user's"
+    assert desk.writer.undo.restore(desk.node)
+    assert ids(desk.node) == []
+
+
+WORK: dict[str, Any] = {
+    "painted": lambda desk: edit(desk.node, "liver", SPLEEN),
+    "new segment": lambda desk: desk.content.AddEmptySegment("tumour", "tumour"),
+    "removed": lambda desk: desk.content.RemoveSegment("liver"),
+    "renamed": lambda desk: desk.content.GetSegment("liver").SetName("Hepar"),
+    "recoloured": lambda desk: desk.content.GetSegment("liver").SetColor(0, 0, 1),
+}
+
+
+@pytest.mark.parametrize("work", WORK.values(), ids=WORK)
+def test_undo_knows_of_work_that_it_would_take_back(desk: Desk, work: Any) -> None:
+    undo = desk.writer.undo
+    desk.answer("left kidney", "liver")
+    desk.content.GetSegment("liver").AddRepresentation("Closed surface", vtk.vtkPolyData())
+    desk.node.GetDisplayNode().SetSegmentVisibility("liver", False)
+    assert not undo.meets_other_work(desk.node), "showing is no work"
+    work(desk)
+    assert undo.meets_other_work(desk.node)
+    # A slider's answer does not hide it, and a run can be taken back without it.
+    run(desk.writer.write(desk.node, desk.volume, segmentation({"left kidney": CORD}, GRID), is_step=False))
+    assert undo.meets_other_work(desk.node)
+    desk.answer("a shadow")
+    assert not undo.meets_other_work(desk.node)
+    assert undo.restore(desk.node)
+    assert undo.meets_other_work(desk.node), "the next one would take the work back"
+    assert undo.restore(desk.node)
+    assert ids(desk.node) == []
+
+
+def test_undo_lets_go_of_everything(desk: Desk) -> None:
+    desk.answer("left kidney")
+    undo = desk.writer.undo
+    counted = undo._changes.events
+    undo.forget()
+    assert not undo.can_restore(desk.node)
+    desk.content.GetSegment("left_kidney").SetName("kidney")
+    assert undo._changes.events == counted, "nothing is observed any more"
+    desk.answer("liver")
+    assert desk.writer.undo.restore(desk.node)
+    assert ids(desk.node) == ["left_kidney"]
 
 
 def test_what_the_command_line_wrote_is_recognised(desk: Desk, tmp_path: Any) -> None:
