@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.output.atomic import os_error
+from OpenVocabCTSlicer.belonging import check_belonging, reference_of
 
 Node = Any  # MRML nodes come without type information.
 
@@ -54,8 +56,8 @@ class DicomExport:
             The files that were written.
 
         Raises:
-            InputError: the CT does not come from the database, the plug-in is missing or refuses, or the folder cannot
-                be written.
+            InputError: the CT does not come from the database, the segmentation belongs to another CT, the plug-in is
+                missing or refuses, or the folder cannot be written; nothing is changed then.
         """
         uids = self._instances(volume)
         if segmentation is None or segmentation.GetSegmentation().GetNumberOfSegments() == 0:
@@ -64,17 +66,18 @@ class DicomExport:
             raise InputError(
                 "Slicer has no plug-in that writes DICOM SEG", "install the extension QuantitativeReporting"
             )
-        item = self._relate(segmentation, volume, uids)
-        plugin = self._plugins[PLUGIN]()
-        exportables = plugin.examineForExport(item)
-        if not exportables:
-            raise InputError(
-                "Slicer's DICOM plug-in does not take this segmentation", "check its series in the DICOM module"
-            )
-        try:
-            return _export(plugin, exportables, folder)
-        except OSError as error:
-            raise os_error(error, folder) from error
+        check_belonging(segmentation, volume, "choose the CT that it belongs to")
+        with self._related(segmentation, volume, uids) as item:
+            plugin = self._plugins[PLUGIN]()
+            exportables = plugin.examineForExport(item)
+            if not exportables:
+                raise InputError(
+                    "Slicer's DICOM plug-in does not take this segmentation", "check its series in the DICOM module"
+                )
+            try:
+                return _export(plugin, exportables, folder)
+            except OSError as error:
+                raise os_error(error, folder) from error
 
     def _instances(self, volume: Node) -> list[str]:
         uids = ((volume.GetAttribute(VOLUME_INSTANCES) if volume is not None else None) or "").split()
@@ -86,13 +89,43 @@ class DicomExport:
             raise InputError("the images of the CT are no longer in the DICOM database", "import the series again")
         return uids
 
-    def _relate(self, segmentation: Node, volume: Node, uids: list[str]) -> int:
-        """Put the segmentation into the study of the CT, with the images it was made from and their grid."""
-        item = self._hierarchy.GetItemByDataNode(segmentation)
-        self._hierarchy.SetItemAttribute(item, REFERENCED_INSTANCES, " ".join(uids))
-        self._hierarchy.SetItemParent(item, self._hierarchy.GetItemParent(self._hierarchy.GetItemByDataNode(volume)))
-        segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-        return int(item)
+    @contextmanager
+    def _related(self, segmentation: Node, volume: Node, uids: list[str]) -> Iterator[int]:
+        """Put the segmentation into the study of the CT, with the images it was made from; back when that is no use."""
+        hierarchy, item = self._hierarchy, int(self._hierarchy.GetItemByDataNode(segmentation))
+        parent, images = hierarchy.GetItemParent(item), hierarchy.GetItemAttribute(item, REFERENCED_INSTANCES)
+        hierarchy.SetItemAttribute(item, REFERENCED_INSTANCES, " ".join(uids))
+        hierarchy.SetItemParent(item, hierarchy.GetItemParent(hierarchy.GetItemByDataNode(volume)))
+        try:
+            with _with_reference(segmentation, volume):
+                yield item
+        except BaseException:
+            hierarchy.SetItemParent(item, parent)
+            if images:
+                hierarchy.SetItemAttribute(item, REFERENCED_INSTANCES, images)
+            else:
+                hierarchy.RemoveItemAttribute(item, REFERENCED_INSTANCES)
+            raise
+
+
+@contextmanager
+def _with_reference(segmentation: Node, volume: Node) -> Iterator[None]:
+    """Note the CT of a segmentation that does not know its own, as one from a file; a known geometry stays."""
+    if reference_of(segmentation) is not None:
+        yield
+        return
+    import slicer
+
+    name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    content = segmentation.GetSegmentation()
+    before = content.GetConversionParameter(name)
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    try:
+        yield
+    except BaseException:
+        segmentation.SetNodeReferenceID(segmentation.GetReferenceImageGeometryReferenceRole(), None)
+        content.SetConversionParameter(name, before)
+        raise
 
 
 def _export(plugin: Any, exportables: Any, folder: Path) -> tuple[Path, ...]:

@@ -12,6 +12,7 @@ from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.output.segmentation import Segmentation
 from OpenVocabCTLib.worker.protocol import PromptRequest, VolumeHeader
 from OpenVocabCTLib.worker.steps import Steps
+from OpenVocabCTSlicer.belonging import check_belonging
 from OpenVocabCTSlicer.guarding import while_present
 from OpenVocabCTSlicer.radiology_report import sentence_for
 from OpenVocabCTSlicer.rows import ResultRow
@@ -50,6 +51,7 @@ class Request:
         model: name or folder, None for the default.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         sentences: what a report says, by the key of the prompt that it gave (see `radiology_report`).
+        revision: the content of the CT when this was answered, None before.
     """
 
     volume: Node
@@ -58,6 +60,7 @@ class Request:
     model: str | None = None
     device: str = "auto"
     sentences: Mapping[str, str] = field(default_factory=dict)
+    revision: Hashable | None = None
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,13 @@ class Results:
         rows: one per prompt, in their order.
         segmentation: the node that was written to; None when nothing was found and none was chosen.
         notes: what the user should know.
+        revision: the content of the CT that was answered on.
     """
 
     rows: tuple[ResultRow, ...]
     segmentation: Node | None
     notes: tuple[str, ...] = ()
+    revision: Hashable | None = None
 
 
 class OpenVocabCTLogic:
@@ -96,7 +101,7 @@ class OpenVocabCTLogic:
         """Answer all prompts; nothing in the scene changes before all answers are there.
 
         Raises:
-            InputError: the volume cannot be used, or was changed meanwhile.
+            InputError: the volume cannot be used or was changed meanwhile, or the segmentation belongs to another CT.
             Cancelled: Cancelled was thrown in, or the volume or the segmentation left the scene.
             OpenVocabCTError: what the worker found wrong.
         """
@@ -104,15 +109,15 @@ class OpenVocabCTLogic:
         return self._guarded(request, self._segment(request, prompts))
 
     def rethreshold(self, request: Request, prompt: str, threshold: float) -> Steps[ResultRow]:
-        """Answer one prompt again with a threshold of its own; its segment is updated.
+        """Answer one prompt again with a threshold of its own; its segment is updated, as a part of that run.
 
         Args:
-            request: the run that the prompt belongs to, with the segmentation that it wrote.
+            request: the run that the prompt belongs to, with the segmentation that it wrote and the revision.
             prompt: one of its prompts.
             threshold: voxel probability between 0 and 1 that counts as inside.
 
         Raises:
-            InputError: the threshold is no probability; and as for `segment`.
+            InputError: the threshold is no probability, or the CT was changed since the run; and as for `segment`.
         """
         return self._guarded(request, self._rethreshold(request, prompt, threshold))
 
@@ -122,7 +127,11 @@ class OpenVocabCTLogic:
         Raises:
             InputError, Cancelled, OpenVocabCTError: as for `segment`.
         """
-        return self._guarded(request, self._answer(request, [PromptRequest(text) for text in request.prompts]))
+        return self._guarded(request, self._only_answer(request))
+
+    def _only_answer(self, request: Request) -> Steps[Segmentation]:
+        segmentation, _ = yield from self._answer(request, [PromptRequest(text) for text in request.prompts])
+        return segmentation
 
     def _guarded(self, request: Request, steps: Steps[T]) -> Steps[T]:
         nodes = [node for node in (request.volume, request.segmentation) if node is not None]
@@ -131,20 +140,30 @@ class OpenVocabCTLogic:
     def _rethreshold(self, request: Request, prompt: str, threshold: float) -> Steps[ResultRow]:
         if not 0.0 < threshold < 1.0:
             raise InputError(f"a threshold of {threshold} is no probability", "give a number between 0 and 1")
-        results = yield from self._segment(request, [PromptRequest(prompt, threshold)])
+        if request.revision is not None and scan_of(request.volume).revision != request.revision:
+            raise InputError("the CT has changed since it was segmented", "press Apply")
+        results = yield from self._segment(request, [PromptRequest(prompt, threshold)], is_step=False)
         return results.rows[0]
 
-    def _segment(self, request: Request, prompts: Sequence[PromptRequest]) -> Steps[Results]:
-        segmentation = yield from self._answer(request, prompts)
+    def _segment(self, request: Request, prompts: Sequence[PromptRequest], is_step: bool = True) -> Steps[Results]:
+        if request.segmentation is not None:
+            check_belonging(request.segmentation, request.volume)  # before minutes are spent
+        segmentation, revision = yield from self._answer(request, prompts)
         if request.segmentation is None and not segmentation.found:
             rows = tuple(
                 ResultRow.of(answer, None, sentence_for(request.sentences, answer.prompt)) for answer in segmentation
             )
-            return Results(rows, None, segmentation.notes)
-        node, rows = yield from self._write(request, segmentation)
-        return Results(rows, node, segmentation.notes)
+            return Results(rows, None, segmentation.notes, revision)
+        node = request.segmentation or new_segmentation_node(request.volume)
+        try:
+            rows = yield from self._write(request, node, segmentation, is_step)
+        except BaseException:
+            if request.segmentation is None and node.GetScene() is not None:
+                node.GetScene().RemoveNode(node)
+            raise
+        return Results(rows, node, segmentation.notes, revision)
 
-    def _answer(self, request: Request, prompts: Sequence[PromptRequest]) -> Steps[Segmentation]:
+    def _answer(self, request: Request, prompts: Sequence[PromptRequest]) -> Steps[tuple[Segmentation, Hashable]]:
         if not prompts:
             raise InputError("there is no prompt", 'type the name of a structure, for example "left kidney"')
         scan = scan_of(request.volume)
@@ -152,23 +171,20 @@ class OpenVocabCTLogic:
             (scan.header, scan.array), prompts, model=request.model, device=request.device, revision=scan.revision
         )
         _check_unchanged(request.volume, scan)
-        return segmentation
+        return segmentation, scan.revision
 
-    def _write(self, request: Request, segmentation: Segmentation) -> Steps[tuple[Node, tuple[ResultRow, ...]]]:
-        node = request.segmentation or new_segmentation_node(request.volume)
-        try:
-            written = yield from self._writer.write(node, request.volume, segmentation)
-        except BaseException:
-            if request.segmentation is None and node.GetScene() is not None:
-                node.GetScene().RemoveNode(node)
-            raise
+    def _write(
+        self, request: Request, node: Node, segmentation: Segmentation, is_step: bool
+    ) -> Steps[tuple[ResultRow, ...]]:
+        written = yield from self._writer.write(node, request.volume, segmentation, is_step)
         rows = []
         for answer, place in zip(segmentation, written, strict=True):
             sentence = sentence_for(request.sentences, answer.prompt)
             if sentence and place.segment_id is not None:
                 SegmentTags(node.GetSegmentation().GetSegment(place.segment_id)).link(sentence)
             rows.append(ResultRow.of(answer, place.segment_id, sentence))
-        return node, tuple(rows)
+        self.undo.end(node)
+        return tuple(rows)
 
 
 def new_segmentation_node(volume_node: Node) -> Node:

@@ -18,6 +18,7 @@ from OpenVocabCTLib.geometry import LPS_TO_RAS, Geometry
 from OpenVocabCTLib.output.masks import CroppedMask
 from OpenVocabCTLib.output.segmentation import Segment, Segmentation
 from OpenVocabCTLib.worker.steps import Progress, Steps
+from OpenVocabCTSlicer.belonging import check_belonging, reference_of
 from OpenVocabCTSlicer.label_images import StoredMask, image_of, label_image, same_lattice
 from OpenVocabCTSlicer.new_segments import digest_of, new_segments
 from OpenVocabCTSlicer.segment_tags import SegmentTags, stored_key
@@ -77,8 +78,10 @@ class SegmentWriter:
             One entry per answer, in their order.
 
         Raises:
-            InputError: the segmentation is made of surfaces, or the volume's axes would be sheared in it.
+            InputError: the segmentation belongs to another CT or is made of surfaces, or the volume's axes would be
+                sheared in it.
         """
+        check_belonging(segmentation_node, volume_node)
         _take_over(segmentation_node, volume_node)
         matrix = _checked_matrix(segmentation_node, volume_node, segmentation.geometry)
         tasks = _assign(segmentation_node.GetSegmentation(), segmentation.segments)
@@ -166,7 +169,7 @@ def _take_over(segmentation_node: Node, volume_node: Node) -> None:
             "the chosen segmentation is not made of label maps",
             "choose a new one, or make Binary labelmap its source representation in the Segmentations module",
         )
-    elif segmentation_node.GetNodeReference(segmentation_node.GetReferenceImageGeometryReferenceRole()) is None:
+    elif reference_of(segmentation_node) is None:
         segmentation_node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
 
 

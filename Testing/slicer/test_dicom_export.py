@@ -20,13 +20,13 @@ UIDS = ("1.2.3", "1.2.4")
 class Plugin:
     """Exports what the subject hierarchy relates to images of the database."""
 
-    def __init__(self, scene: Scene, complaint: str = "", files: int = 1) -> None:
-        self._scene, self._complaint, self._files = scene, complaint, files
+    def __init__(self, scene: Scene, complaint: str = "", files: int = 1, takes: bool = True) -> None:
+        self._scene, self._complaint, self._files, self._takes = scene, complaint, files, takes
 
     def examineForExport(self, item: int) -> list[Any]:  # noqa: N802 the name of Slicer's plug-ins
         uids = self._scene.hierarchy.GetItemAttribute(item, REFERENCED_INSTANCES).split()
         known = uids and all(self._scene.database.fileForInstance(uid) for uid in uids)
-        return [SimpleNamespace(directory="", item=item)] if known else []
+        return [SimpleNamespace(directory="", item=item)] if known and self._takes else []
 
     def export(self, exportables: list[Any]) -> str:
         for number in range(self._files):
@@ -55,9 +55,29 @@ class Scene:
         self.known = set(UIDS)
         self.database = SimpleNamespace(fileForInstance=lambda uid: f"/db/{uid}" if uid in self.known else "")
 
-    def export(self, folder: Path, **plugin: Any) -> tuple[Path, ...]:
+    def export(self, folder: Path, volume: Any = None, **plugin: Any) -> tuple[Path, ...]:
         exporter = DicomExport({PLUGIN: lambda: Plugin(self, **plugin)}, self.database, self.hierarchy)
-        return exporter.export(self.volume, self.segmentation, folder)
+        return exporter.export(volume or self.volume, self.segmentation, folder)
+
+    def relations(self) -> tuple[Any, ...]:
+        """What an export writes into the scene."""
+        item, node = self.hierarchy.GetItemByDataNode(self.segmentation), self.segmentation
+        name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+        return (
+            self.hierarchy.GetItemParent(item),
+            self.hierarchy.GetItemAttribute(item, REFERENCED_INSTANCES),
+            node.GetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole()),
+            node.GetSegmentation().GetConversionParameter(name),
+        )
+
+    def another(self) -> Any:
+        """A CT of another patient, also in the database."""
+        other = ct_node(self.scene)
+        other.SetAttribute(VOLUME_INSTANCES, "9.9.1 9.9.2")
+        self.known |= {"9.9.1", "9.9.2"}
+        study = self.hierarchy.CreateStudyItem(self.hierarchy.GetSceneItemID(), "study of another")
+        self.hierarchy.CreateItem(study, other)
+        return other
 
 
 def test_the_segmentation_is_related_to_its_images_and_exported(tmp_path: Path) -> None:
@@ -67,6 +87,47 @@ def test_the_segmentation_is_related_to_its_images_and_exported(tmp_path: Path) 
     item = scene.hierarchy.GetItemByDataNode(scene.segmentation)
     assert scene.hierarchy.GetItemParent(item) == scene.study
     assert scene.hierarchy.GetItemAttribute(item, REFERENCED_INSTANCES).split() == list(UIDS)
+
+
+def test_a_segmentation_of_another_ct_is_refused(tmp_path: Path) -> None:
+    scene = Scene()
+    scene.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(scene.volume)
+    before, other = scene.relations(), scene.another()
+    with pytest.raises(InputError, match="belongs to another CT: choose the CT"):
+        scene.export(tmp_path, other)
+    assert scene.relations() == before
+    assert not list(tmp_path.iterdir())
+    assert scene.export(tmp_path)
+
+
+@pytest.mark.parametrize("knows_its_ct", [True, False])
+@pytest.mark.parametrize("related", ["", "1.2.9"])
+@pytest.mark.parametrize("options", [{"complaint": "it is wrong"}, {"files": 0}, {"takes": False}])
+def test_an_export_that_fails_changes_nothing(options: Any, related: str, knows_its_ct: bool, tmp_path: Path) -> None:
+    scene = Scene()
+    if knows_its_ct:
+        scene.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(scene.volume)
+    if related:
+        item = scene.hierarchy.GetItemByDataNode(scene.segmentation)
+        scene.hierarchy.SetItemAttribute(item, REFERENCED_INSTANCES, related)
+    before = scene.relations()
+    with pytest.raises(InputError, match="DICOM plug-in"):
+        scene.export(tmp_path, **options)
+    assert scene.relations() == before
+
+
+def test_a_geometry_that_the_user_chose_stays(tmp_path: Path) -> None:
+    scene = Scene()
+    scene.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(scene.volume)
+    name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    text = scene.segmentation.GetSegmentation().GetConversionParameter(name)
+    finer = slicer.vtkOrientedImageData()
+    slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, finer, False)
+    finer.SetSpacing(0.1, 0.1, 0.1)
+    wanted = slicer.vtkSegmentationConverter.SerializeImageGeometry(finer)
+    scene.segmentation.GetSegmentation().SetConversionParameter(name, wanted)
+    scene.export(tmp_path)
+    assert scene.segmentation.GetSegmentation().GetConversionParameter(name) == wanted
 
 
 @pytest.mark.parametrize("options", [{"complaint": "terminology\nis missing"}, {"files": 0}])

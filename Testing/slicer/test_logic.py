@@ -88,8 +88,38 @@ def test_a_threshold_changes_one_segment_only_and_keeps_its_name(desk: Desk) -> 
     np.testing.assert_array_equal(mask_of(node, "liver"), expected)
     np.testing.assert_array_equal(mask_of(node, "spinal_cord"), CORD)
     assert node.GetSegmentation().GetSegment("liver").GetName() == "Hepar"
-    assert desk.logic.undo.restore(node)
+    assert desk.logic.undo.meets_other_work(node), "the name is the user's"
+    assert desk.logic.undo.restore(node), "undo takes back the run, not the slider"
+    assert ids(node) == []
+
+
+def test_a_ct_that_changed_since_the_run_is_not_read_again_for_a_slider(desk: Desk) -> None:
+    results = run(desk.logic.segment(desk.request("liver")))
+    request = replace(desk.request("liver"), segmentation=results.segmentation, revision=results.revision)
+    assert run(desk.logic.rethreshold(request, "liver", 0.5)).found
+    slicer.util.arrayFromVolume(desk.volume)[0, 0, 0] = 77
+    slicer.util.arrayFromVolumeModified(desk.volume)
+    asked = len(desk.session.calls)
+    with pytest.raises(InputError, match="CT has changed since it was segmented: press Apply"):
+        run(desk.logic.rethreshold(request, "liver", 0.4))
+    assert len(desk.session.calls) == asked
+
+
+def test_a_segmentation_of_another_ct_is_not_written_to(desk: Desk) -> None:
+    node = run(desk.logic.segment(desk.request("liver"))).segmentation
+    desk.volume = ct_node(desk.scene)
+    desk.session.masks["liver"] = CORD
+    asked = len(desk.session.calls)
+    with pytest.raises(InputError, match="belongs to another CT"):
+        run(desk.logic.segment(desk.request("liver", segmentation=node)))
+    assert len(desk.session.calls) == asked, "it is said before the CT is read"
     np.testing.assert_array_equal(mask_of(node, "liver"), LIVER)
+
+
+def test_a_report_that_is_linked_is_no_work_of_the_user(desk: Desk) -> None:
+    request = replace(desk.request("liver"), sentences={"liver": "Large liver."})
+    node = run(desk.logic.segment(request)).segmentation
+    assert not desk.logic.undo.meets_other_work(node)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -1.0, float("nan")])

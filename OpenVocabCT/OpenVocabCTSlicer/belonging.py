@@ -1,0 +1,63 @@
+"""Which CT a segmentation belongs to: what is found in one patient must never go into the segments of another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from OpenVocabCTLib.errors import InputError
+from OpenVocabCTSlicer.label_images import same_lattice
+from OpenVocabCTSlicer.volumes import Node, ijk_to_parent_of
+
+
+def reference_of(segmentation_node: Node) -> Node | None:
+    """Return the volume whose geometry a segmentation has, None where it is not known or was deleted."""
+    return segmentation_node.GetNodeReference(segmentation_node.GetReferenceImageGeometryReferenceRole())
+
+
+def belongs_to_another(segmentation_node: Node | None, volume_node: Node | None) -> bool:
+    """Say whether a segmentation holds segments of another CT than this one.
+
+    Where its CT is not known, as after it was deleted or when a file was loaded, its grid tells.
+    """
+    if segmentation_node is None or volume_node is None:
+        return False
+    if segmentation_node.GetSegmentation().GetNumberOfSegments() == 0:
+        return False
+    reference = reference_of(segmentation_node)
+    if reference is not None:
+        return reference is not volume_node
+    grid = _grid_of(segmentation_node)
+    return grid is not None and not _is_grid_of(grid, segmentation_node, volume_node)
+
+
+def check_belonging(
+    segmentation_node: Node, volume_node: Node, todo: str = "choose a new one, or the CT that it belongs to"
+) -> None:
+    """Check that a segmentation does not hold segments of another CT.
+
+    Raises:
+        InputError: it does; with what the user can do.
+    """
+    if belongs_to_another(segmentation_node, volume_node):
+        raise InputError("the segmentation belongs to another CT", todo)
+
+
+def _grid_of(segmentation_node: Node) -> Any:
+    """Return an image without voxels that has the segmentation's geometry, None where that is not known."""
+    import slicer
+
+    converter = slicer.vtkSegmentationConverter
+    content = segmentation_node.GetSegmentation()
+    text = content.GetConversionParameter(converter.GetReferenceImageGeometryParameterName())
+    grid = slicer.vtkOrientedImageData()
+    return grid if text and converter.DeserializeImageGeometry(text, grid, False) else None
+
+
+def _is_grid_of(grid: Any, segmentation_node: Node, volume_node: Node) -> bool:
+    image = volume_node.GetImageData()
+    if image is None or grid.GetDimensions() != image.GetDimensions():
+        return False
+    try:
+        return same_lattice(grid, ijk_to_parent_of(volume_node, segmentation_node))
+    except InputError:  # the two are not in one space, which writing says better
+        return True

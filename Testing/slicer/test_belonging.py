@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from OpenVocabCTLib.errors import InputError
+from OpenVocabCTLib.worker.steps import run
+from OpenVocabCTSlicer.belonging import belongs_to_another, reference_of
+from OpenVocabCTSlicer.segments import SegmentWriter
+from Testing.slicer.scenes import (
+    SHAPE,
+    add_volume,
+    box_mask,
+    ct_node,
+    grid,
+    ids,
+    mask_of,
+    new_scene,
+    put_under,
+    segmentation,
+    segmentation_node,
+)
+
+GRID = grid(shape=SHAPE)
+LIVER = box_mask(SHAPE, (3, 3, 3), (6, 7, 8))
+OTHER = box_mask(SHAPE, (0, 0, 0), (2, 2, 2))
+
+
+class Desk:
+    """The liver of one patient, and the CT of another."""
+
+    def __init__(self) -> None:
+        self.scene = new_scene()
+        self.volume, self.other = ct_node(self.scene), ct_node(self.scene)
+        self.node = segmentation_node(self.scene)
+        self.write(self.volume, LIVER)
+
+    def write(self, volume: Any, mask: np.ndarray) -> None:
+        run(SegmentWriter().write(self.node, volume, segmentation({"liver": mask}, GRID)))
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def test_another_ct_on_the_same_grid(desk: Desk) -> None:
+    assert belongs_to_another(desk.node, desk.other)
+    assert not belongs_to_another(desk.node, desk.volume)
+    with pytest.raises(InputError, match="belongs to another CT: choose a new one"):
+        desk.write(desk.other, OTHER)
+    assert ids(desk.node) == ["liver"]
+    np.testing.assert_array_equal(mask_of(desk.node, "liver"), LIVER)
+
+
+def test_an_empty_segmentation_belongs_to_nobody(desk: Desk) -> None:
+    desk.node.GetSegmentation().RemoveAllSegments()
+    assert not belongs_to_another(desk.node, desk.other)
+    desk.write(desk.other, OTHER)
+    assert reference_of(desk.node) is desk.other
+
+
+def test_nothing_chosen(desk: Desk) -> None:
+    assert not belongs_to_another(None, desk.volume)
+    assert not belongs_to_another(desk.node, None)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "expected"),
+    [(GRID, False), (grid(shape=SHAPE, turn=0.2), True), (grid(shape=(6, 7, 9)), True)],
+)
+def test_after_the_ct_was_deleted_the_grid_tells(desk: Desk, geometry: Any, expected: bool) -> None:
+    desk.scene.RemoveNode(desk.volume)
+    assert belongs_to_another(desk.node, ct_node(desk.scene, geometry)) is expected
+
+
+def test_a_volume_without_image_is_another(desk: Desk) -> None:
+    desk.scene.RemoveNode(desk.volume)
+    assert belongs_to_another(desk.node, desk.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode"))
+
+
+def test_a_ct_that_was_moved_is_still_its_own(desk: Desk) -> None:
+    put_under(desk.scene, desk.volume, np.diag([1.0, 1, 1, 1]))
+    assert not belongs_to_another(desk.node, desk.volume)
+
+
+def test_a_geometry_that_is_not_known_is_nobodys(desk: Desk) -> None:
+    content = desk.node.GetSegmentation()
+    desk.scene.RemoveNode(desk.volume)
+    content.SetConversionParameter("Reference image geometry", "")
+    assert not belongs_to_another(desk.node, add_volume(desk.scene, np.zeros((4, 4, 4), np.int16), np.eye(4)))
