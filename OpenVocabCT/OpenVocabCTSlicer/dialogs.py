@@ -19,17 +19,23 @@ class Dialogs:
     def __init__(self, parent: Any = None) -> None:
         self._parent = parent
 
-    def consent(self, title: str, text: str) -> bool:
-        """Ask once whether to install what the text lists; True for yes."""
+    def consent(self, title: str, text: str, accept: str = "") -> bool:
+        """Ask once; True for yes.
+
+        Args:
+            title: the question.
+            text: what a yes leads to.
+            accept: the button that says yes, "Install" where none is given.
+        """
         box = qt.QMessageBox(self._parent)
         box.setIcon(qt.QMessageBox.Question)
         box.windowTitle = title
         box.text = title
         box.informativeText = text
-        install = box.addButton(_("Install"), qt.QMessageBox.AcceptRole)
+        yes = box.addButton(accept or _("Install"), qt.QMessageBox.AcceptRole)
         box.addButton(qt.QMessageBox.Cancel)
         box.exec_()
-        return box.clickedButton() == install
+        return box.clickedButton() == yes
 
     def report(self, title: str, hint: str) -> str:
         """Let the user paste a report; "" when they did not."""

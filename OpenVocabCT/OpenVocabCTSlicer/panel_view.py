@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from OpenVocabCTSlicer.belonging import belongs_to_another
 from OpenVocabCTSlicer.parameters import Parameters
 from OpenVocabCTSlicer.prompt_box import PromptBox
 from OpenVocabCTSlicer.prompts_text import split_prompts
@@ -18,7 +19,7 @@ class PanelView:
 
     Args:
         ui: the widgets of OpenVocabCT.ui by name.
-        tools: says whether a run can be taken back.
+        tools: has the undo, which says whether a run can be taken back.
         parameter_node: returns the node that keeps the parameters in the scene.
         table: the results.
         prompts: the prompt box.
@@ -37,6 +38,25 @@ class PanelView:
         self._reported: Any = None
         # Widgets that are being filled tell of changes as if the user had made them.
         self._filling = False
+
+    @property
+    def filling(self) -> bool:
+        """Whether what changes now is changed by us and not by the user."""
+        return self._filling
+
+    @property
+    def chosen(self) -> tuple[Any, Any]:
+        """The CT and the segmentation, each None where none is chosen."""
+        return self._ui.volumeSelector.currentNode(), self._ui.segmentationSelector.currentNode()
+
+    def leave_other_ct(self) -> str:
+        """Choose a new segmentation where the chosen one belongs to another CT; return what to say of it."""
+        volume, segmentation = self.chosen
+        if not belongs_to_another(segmentation, volume):
+            return ""
+        self._ui.segmentationSelector.setCurrentNode(None)
+        said = _("{name} belongs to another CT: the next answer goes into a new segmentation")
+        return said.format(name=segmentation.GetName())
 
     def load(self) -> None:
         """Show what the parameter node says."""
@@ -102,7 +122,7 @@ class PanelView:
         self._ui.applyButton.enabled = ready
         self._ui.applyButton.toolTip = _("Segment (Ctrl+Enter)") if ready else _("Choose a CT and type what to segment")
         node = self._ui.segmentationSelector.currentNode()
-        self._ui.undoButton.enabled = self._tools.can_undo(node)
+        self._ui.undoButton.enabled = self._tools.undo.can_restore(node)
         self._ui.show3DButton.setSegmentationNode(node)
 
     def _set_enabled(self, enabled: bool) -> None:

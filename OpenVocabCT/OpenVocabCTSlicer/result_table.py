@@ -72,6 +72,15 @@ class ResultTable:
                 self._fill_texts(index)
                 return
 
+    def settle_sliders(self) -> None:
+        """Forget moves that nobody answers, and show the thresholds that hold: those of the rows."""
+        for row in self._rows:
+            if row.prompt in self._sliders:
+                slider, _label = self._sliders[row.prompt]
+                slider.value = round(100 * row.threshold)
+        self._timer.stop()
+        self._pending.clear()
+
     def set_sliders_enabled(self, enabled: bool) -> None:
         """Lock the sliders while a run is going on."""
         for slider, _label in self._sliders.values():

@@ -35,6 +35,7 @@ class Tools:
         dialogs: asks the user.
         make_session: makes the connection to the engine for the present settings.
         make_logic: makes the logic for a session.
+        undo: takes back what any logic wrote; it outlives the sessions.
         terminologies: vtkSlicerTerminologiesModuleLogic, or None where there is none.
         make_dicom_export: makes what writes DICOM, for a scene.
     """
@@ -48,6 +49,7 @@ class Tools:
     dialogs: Any
     make_session: Callable[[UserSettings], Any]
     make_logic: Callable[[Any], Any]
+    undo: Any
     terminologies: Any = None
     make_dicom_export: Callable[[Any], Any] = DicomExport.of_application
     _session: Any = field(default=None, init=False)
@@ -82,8 +84,9 @@ class Tools:
             session.close()
 
     def close(self) -> None:
-        """End the worker."""
+        """End the worker, and let go of the scene."""
         self.server_changed()
+        self.undo.forget()
 
     def is_running(self) -> bool:
         """Whether there is a session whose engine is known to be there."""
@@ -97,10 +100,6 @@ class Tools:
         volumes = [shown, *(scene.GetNthNode(i) for i in range(scene.GetNumberOfNodes()))]
         kind = "vtkMRMLScalarVolumeNode"
         return next((node for node in volumes if node is not None and node.GetClassName() == kind), None)
-
-    def can_undo(self, segmentation: Any) -> bool:
-        """Whether the last run on this segmentation can be taken back; makes no session."""
-        return self._logic is not None and self._logic.undo.can_restore(segmentation)
 
     def vocabulary(self) -> Steps[tuple[Suggestion, ...]]:
         """Collect the phrases to offer: the engine's when it can run, and Slicer's; collected once."""
@@ -186,8 +185,10 @@ def _make(slicer: Any) -> Tools:
     from OpenVocabCTSlicer.installing.environment import slicer_environment
     from OpenVocabCTSlicer.installing.installer import Installer
     from OpenVocabCTSlicer.logic import OpenVocabCTLogic
+    from OpenVocabCTSlicer.segments import SegmentWriter
+    from OpenVocabCTSlicer.undo import SegmentationUndo
 
-    store = qt.QSettings()
+    store, undo = qt.QSettings(), SegmentationUndo()
     module = getattr(slicer.modules, "terminologies", None)
     terminologies = None if module is None else module.logic()
     if terminologies is not None:
@@ -201,7 +202,8 @@ def _make(slicer: Any) -> Tools:
         installer=Installer(slicer_environment()),
         dialogs=Dialogs(slicer.util.mainWindow()),
         make_session=session_for,
-        make_logic=OpenVocabCTLogic,
+        make_logic=lambda session: OpenVocabCTLogic(session, SegmentWriter(undo)),
+        undo=undo,
         terminologies=terminologies,
     )
 

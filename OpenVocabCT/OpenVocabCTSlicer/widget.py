@@ -39,11 +39,20 @@ class Panel:
     def __init__(self, ui: Any, tools: Tools, parameter_node: Callable[[], Any]) -> None:
         self._ui = ui
         self._tools = tools
+        # What the rows of the table answer, to ask again when a slider moves; and what they belong to.
         self._request: Request | None = None
+        self._chosen: tuple[Any, Any] = (None, None)
         self._error: Exception | None = None
         self.runner = TaskRunner(ui.applyButton)
-        self.thresholds = ThresholdQueue(ui.resultTable, tools.logic, self._on_new_row, self._on_error)
         self.progress = ProgressView(ui.progressPanel, ui.progressBar, ui.progressLabel)
+        self.thresholds = ThresholdQueue(
+            ui.resultTable,
+            tools.logic,
+            self._on_new_row,
+            self._on_threshold_error,
+            lambda: self._begin(_("Reading the CT again")),
+            self.progress.show,
+        )
         self.message = MessageView(ui.messagePanel, ui.messageLabel, ui.copyReportButton)
         self.table = ResultTable(ui.resultTable, self._on_threshold, self._on_row_selected)
         self.prompts = PromptBox(
@@ -56,7 +65,7 @@ class Panel:
             tools.session,
             tools.is_running,
             tools.dialogs,
-            tools.server_changed,
+            self._on_server_changed,
             self._on_install_from,
         )
         self.view = PanelView(ui, tools, parameter_node, self.table, self.prompts)
@@ -91,6 +100,7 @@ class Panel:
         """Stop at once: the nodes are about to go."""
         self.runner.close()
         self.thresholds.close()
+        self._tools.undo.forget()
         self._request = None
         self.view.link({})
         self._show_idle()
@@ -98,7 +108,13 @@ class Panel:
 
     def load_parameters(self, *_observed: Any) -> None:
         """Show what the parameter node says."""
+        rows = self.table.rows
         self.view.load()
+        if self.view.chosen != self._chosen or self.table.rows != rows:
+            # They are of another scene, or of another session.
+            self._chosen = self.view.chosen
+            self._drop_request()
+        self._leave_other_ct()
         self._show_idle()
 
     def dispose(self) -> None:
@@ -114,9 +130,10 @@ class Panel:
 
     def on_apply(self) -> None:
         """Run, or stop what runs."""
-        if self.runner.running:
+        if self._busy:
             self.view.show_stopping()
             self.runner.cancel()
+            self.thresholds.cancel()
             return
         self.message.clear()
         self._error = None
@@ -126,6 +143,7 @@ class Panel:
             self._on_error(error)
             return
         self.prompts.completion.hide()
+        self._stop_sliders()
         self._when_ready(lambda: self._run(request))
 
     def _when_ready(self, go_on: Callable[[], None]) -> None:
@@ -155,18 +173,18 @@ class Panel:
         )
 
     def _run(self, request: Request) -> None:
-        # An answer that is still under way would be written after the new one.
-        self.thresholds.close()
-        self._request = request
         self.prompts.remember()
-        self._start(_("Starting"), lambda: self._tools.logic().segment(request), self._on_results)
+        self._start(
+            _("Starting"),
+            lambda: self._tools.logic().segment(request),
+            lambda results: self._on_results(request, results),
+        )
 
-    def _on_results(self, results: Any) -> None:
-        assert self._request is not None
-        # Sliders answer for the segmentation that was written to, which may be new.
-        self._request = replace(self._request, segmentation=results.segmentation)
-        self.table.show(results.rows)
+    def _on_results(self, request: Request, results: Any) -> None:
         self._ui.segmentationSelector.setCurrentNode(results.segmentation)
+        # Sliders answer for the segmentation that was written to, which may be new, and for this content of the CT.
+        self._request = replace(request, segmentation=results.segmentation, revision=results.revision)
+        self.table.show(results.rows)
         self._ui.resultsSection.collapsed = False
         self.view.save()
         self._show_idle()
@@ -192,7 +210,7 @@ class Panel:
     # Reports
 
     def _on_from_report(self) -> None:
-        text = "" if self.runner.running else self.reports.ask()
+        text = "" if self._busy else self.reports.ask()
         if text:
             self.message.clear()
             self._error = None
@@ -206,19 +224,33 @@ class Panel:
 
     def _on_threshold(self, prompt: str, threshold: float) -> None:
         if self._request is None:
+            self.table.settle_sliders()
             self.message.say(_("the CT was read in another session: press Apply, then move the slider"))
-            return
-        self.thresholds.ask(self._request, prompt, threshold)
+        elif not self.runner.running:
+            self.thresholds.ask(self._request, prompt, threshold)
 
     def _on_new_row(self, row: ResultRow) -> None:
         self.table.update_row(row)
         self.view.save()
         self._show_idle()
 
+    def _on_threshold_error(self, error: Exception) -> None:
+        self.table.settle_sliders()
+        self._on_error(error)
+
+    def _stop_sliders(self) -> None:
+        """Drop answers under way: they would be written after what comes now."""
+        self.thresholds.close()
+        self.table.settle_sliders()
+
+    def _drop_request(self) -> None:
+        self._stop_sliders()
+        self._request = None
+
     # Smaller things
 
     def _on_shortcut(self) -> None:
-        if self._ui.applyButton.enabled and not self.runner.running:
+        if self._ui.applyButton.enabled and not self._busy:
             self.on_apply()
 
     def _on_edited(self) -> None:
@@ -226,9 +258,30 @@ class Panel:
         self._show_idle()
 
     def _on_node_changed(self, _node: Any) -> None:
+        if self.view.filling:
+            return
+        self._leave_other_ct()
+        if self.view.chosen != self._chosen:
+            self._chosen = self.view.chosen
+            self._clear_rows()
         self._ui.show3DButton.setSegmentationNode(self._ui.segmentationSelector.currentNode())
         self.view.save()
         self._show_idle()
+
+    def _leave_other_ct(self) -> None:
+        said = self.view.leave_other_ct()
+        if said:
+            self.message.say(said)
+
+    def _clear_rows(self) -> None:
+        """Show no results: those that were there belong to something else than what is chosen."""
+        self._drop_request()
+        self.table.show(())
+
+    def _on_server_changed(self) -> None:
+        # Another engine has not read the CT.
+        self._drop_request()
+        self._tools.server_changed()
 
     def _on_row_selected(self, row: ResultRow) -> None:
         if row.segment_id and self._request is not None:
@@ -237,20 +290,28 @@ class Panel:
             self.message.say(_("Report: {sentence}").format(sentence=row.sentence))
 
     def _on_undo(self) -> None:
-        node = self._ui.segmentationSelector.currentNode()
-        if not self.runner.running and self._tools.logic().undo.restore(node):
-            self.table.show(())
+        if self._busy:
+            return
+        self._stop_sliders()
+        _volume, node = self.view.chosen
+        if self._may_undo(node) and self._tools.undo.restore(node):
+            self._clear_rows()
             self.view.save()
-            self.message.say(_("the last run was taken back"))
+            self.message.say(_("the segmentation is as it was before the last run"))
         self._show_idle()
+
+    def _may_undo(self, node: Any) -> bool:
+        if not self._tools.undo.meets_other_work(node):
+            return True
+        text = _("The segmentation was also changed by hand. Undo takes these changes back too.")
+        return bool(self._tools.dialogs.consent(_("Undo what was changed by hand?"), text, _("Undo")))
 
     def _on_export_dicom(self) -> None:
         folder = self._tools.dialogs.folder(_("Folder for the DICOM SEG file"))
         if not folder:
             return
-        volume, segmentation = self._ui.volumeSelector.currentNode(), self._ui.segmentationSelector.currentNode()
         try:
-            written = self._tools.dicom_export().export(volume, segmentation, Path(folder))
+            written = self._tools.dicom_export().export(*self.view.chosen, Path(folder))
         except OpenVocabCTError as error:
             self._on_error(error)
             return
@@ -263,7 +324,7 @@ class Panel:
         self._tools.copy(self._tools.report(self._error, self.install.summary()))
 
     def _on_install_from(self, folder: str) -> None:
-        if self.runner.running:
+        if self._busy:
             return
         self._begin(_("Installing the packages"))
         self.install.ensure(self._on_installed, self._on_error, wheel_folder=Path(folder))
@@ -283,6 +344,11 @@ class Panel:
             return
         self.runner.start(steps, on_done, self._on_error, self.progress.show)
 
+    @property
+    def _busy(self) -> bool:
+        """Whether something goes on that Apply, which then is Cancel, stops."""
+        return self.runner.running or self.thresholds.slow
+
     def _begin(self, text: str) -> None:
         self.progress.begin(text)
         self.view.show_busy()
@@ -290,7 +356,7 @@ class Panel:
 
     def _show_idle(self) -> None:
         """Show that nothing goes on, unless something does."""
-        if self.runner.running:
+        if self._busy:
             return
         self.progress.hide()
         self.view.show_idle()

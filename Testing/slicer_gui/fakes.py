@@ -35,6 +35,14 @@ class MemoryStore:
 class FakeUndo:
     def __init__(self) -> None:
         self.restored: list[Any] = []
+        self.available = self.other_work = False
+        self.forgotten = 0
+
+    def meets_other_work(self, _node: Any) -> bool:
+        return self.other_work
+
+    def forget(self) -> None:
+        self.forgotten += 1
         self.available = False
 
     def can_restore(self, _node: Any) -> bool:
@@ -178,7 +186,7 @@ class FakeDialogs:
         self.agree, self.folder_name, self.report_text = agree, folder, report
         self.questions: list[str] = []
 
-    def consent(self, _title: str, text: str) -> bool:
+    def consent(self, _title: str, text: str, _accept: str = "") -> bool:
         self.questions.append(text)
         return self.agree
 
@@ -225,5 +233,6 @@ def tools(scene: Any, app: Any, logic: FakeLogic, **changes: Any) -> Any:
         "dialogs": FakeDialogs(),
         "make_session": lambda _settings: session,
         "make_logic": lambda _session: logic,
+        "undo": logic.undo,
     }
     return Tools(**(values | changes))

@@ -72,7 +72,9 @@ def test_closing_the_scene_cancels_cleanly(module_widget: Any) -> None:
 def test_cleanup_leaves_no_observer_and_no_worker(module_widget: Any) -> None:
     scene, widget = module_widget.scene, module_widget.widget
     module_widget.widget.panel._tools.session()
+    undo = module_widget.widget.panel._tools.undo
     widget.cleanup()
+    assert undo.forgotten == 1
     assert widget.Observations == []
     assert module_widget.session.closed == 1
     for event in (scene.StartCloseEvent, scene.EndCloseEvent, scene.EndImportEvent, scene.NodeAddedEvent):
@@ -151,6 +153,8 @@ def test_real_dialog_asks_and_answers(slicer_gui: Any) -> None:
     for text, expected in (("Install", True), ("Cancel", False)):
         QtCore.QTimer.singleShot(50, lambda text=text: press(text))
         assert Dialogs().consent("Packages", "torch 2 GB") is expected
+    QtCore.QTimer.singleShot(50, lambda: press("Undo"))
+    assert Dialogs().consent("Undo?", "torch changes", "Undo")
 
 
 def test_real_dialog_takes_a_report(slicer_gui: Any) -> None:
