@@ -137,7 +137,8 @@ class StudyStore:
         with self._lock:
             self._pinned[key] -= 1
             self._pinned += Counter()  # forgets zeros
-            self._make_room(None)
+            # Whoever had it read asks about it next, also when it needs more memory than all are meant to.
+            self._make_room(key if key in self._kept else next(reversed(self._kept), None))
 
     def drop(self, key: str) -> None:
         """Forget a volume.
@@ -177,9 +178,10 @@ class StudyStore:
     def _used(self) -> int:
         return self.bytes + self._reserved
 
-    def _make_room(self, newest: str | None) -> None:
+    def _make_room(self, kept: str | None) -> None:
+        """Drop what was not used for longest; one is kept in any case, unless another is about to come in."""
         while len(self._kept) > self.limits.studies or self._used() > self.limits.total_bytes:
-            oldest = next((key for key in self._kept if key != newest and not self._pinned[key]), None)
+            oldest = next((key for key in self._kept if key != kept and not self._pinned[key]), None)
             if oldest is None:
                 return
             del self._kept[oldest]

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -585,3 +586,36 @@ def test_answers_to_clients_that_left_are_given_up() -> None:
         assert result.segments[0].found
         assert time.monotonic() - began < 2
         assert len(asked) < 50
+
+
+def answering(payload: bytes) -> Any:
+    """Routes that answer everything with the same."""
+    return SimpleNamespace(find=lambda *_: lambda _call: (200, payload))
+
+
+def test_a_slow_link_gets_a_large_answer(worker: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time that a client may be silent is no limit for all that it reads."""
+    silence, payload = 0.5, bytes(6 << 20)
+    monkeypatch.setattr("OpenVocabCTLib.worker.server._Handler.timeout", silence)
+    worker.server.routes = answering(payload)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        connection.connect(("127.0.0.1", worker.server.port))
+        connection.sendall(f"GET /v1/status HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
+        began, count = time.monotonic(), 0
+        while data := connection.recv(1 << 16):
+            count += len(data)
+            time.sleep(4 * silence * len(data) / len(payload))
+    assert count > len(payload)
+    assert time.monotonic() - began > 2 * silence
+
+
+def test_a_client_that_reads_nothing_is_let_go(worker: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("OpenVocabCTLib.worker.server._Handler.timeout", 0.2)
+    worker.server.routes = answering(bytes(64 << 20))
+    with socket.create_connection(("127.0.0.1", worker.server.port)) as connection:
+        connection.sendall(f"GET /v1/status HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
+        deadline = time.monotonic() + 10
+        while worker.server._slots._value < 64:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
