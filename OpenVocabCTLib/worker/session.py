@@ -15,6 +15,7 @@ from OpenVocabCTLib.worker.client import StepwiseClient
 from OpenVocabCTLib.worker.errors import NotEncoded, StudyMissing, WorkerLost
 from OpenVocabCTLib.worker.protocol import Address, PromptRequest, VolumeHeader, content_key_steps
 from OpenVocabCTLib.worker.steps import Progress, Steps
+from OpenVocabCTLib.worker.stepwise import STATUS_SECONDS
 
 START_SECONDS = 180.0
 _REMEMBERED = 32
@@ -80,8 +81,8 @@ class Session:
         return self._with_client(lambda client: self._segment(client, volume, prompts, model, device, revision))
 
     def status(self) -> Steps[dict[str, Any]]:
-        """What the worker says of itself; starts it when there is none."""
-        return self._with_client(lambda client: client.status())
+        """What the worker says of itself; starts it when there is none, and spares one that is too busy to say."""
+        return self._with_client(lambda client: client.status(), is_patient=True)
 
     def vocabulary(self) -> Steps[list[dict[str, Any]]]:
         """Every phrase that is understood: ``{"phrase", "name", "trained"}``."""
@@ -123,19 +124,21 @@ class Session:
         if worker is not None:
             worker.stop(timeout)
 
-    def _with_client(self, ask: Callable[[StepwiseClient], Steps[T]]) -> Steps[T]:
+    def _with_client(self, ask: Callable[[StepwiseClient], Steps[T]], is_patient: bool = False) -> Steps[T]:
         try:
             client = yield from self._ready()
             return (yield from ask(client))
         except WorkerLost as error:
-            worker = self._worker
-            self._drop()
+            worker, is_known = self._worker, self._client is not None
+            is_alive = worker is not None and (yield from _still_alive(worker))
+            if is_patient and is_known and is_alive:
+                raise  # others may wait for what it is busy with
+            if self._worker is worker:
+                self._drop()
             if worker is None:
                 raise
-            ended = not (yield from _still_alive(worker))
-            sentence = worker.lost() if ended else error
             worker.stop(0)
-            raise sentence from error
+            raise (error if is_alive else worker.lost()) from error
 
     def _ready(self) -> Steps[StepwiseClient]:
         """Return a client of a live worker whose protocol is ours."""
@@ -143,9 +146,10 @@ class Session:
             self.close()
         if self._client is not None:
             return self._client
-        address = yield from self._address()
-        client = StepwiseClient(address)
-        status = yield from client.status()
+        # A worker that is starting imports torch and may not get round to answering; when it dies, this ends too.
+        silence = STATUS_SECONDS if isinstance(self._source, Address) else START_SECONDS
+        client = StepwiseClient((yield from self._address()))
+        status = yield from client.status(silence)
         check_protocol(status.get("protocol"))
         self._client = client
         return client

@@ -29,6 +29,7 @@ from OpenVocabCTLib.worker.replies import error_of, failure_of, json_of, records
 from OpenVocabCTLib.worker.steps import Progress, Stage, Steps
 
 ANSWER_SECONDS = 1800.0
+STATUS_SECONDS = 10.0
 _CANCEL_SECONDS = 2.0
 _PARTING_SECONDS = 0.04
 _FIRST_POLL_SECONDS, _LAST_POLL_SECONDS = 0.01, 0.2
@@ -47,9 +48,13 @@ class StepwiseClient:
     def __init__(self, address: Address) -> None:
         self.address = address
 
-    def status(self) -> Steps[dict[str, Any]]:
-        """Protocol, version, process, model and memory of the worker."""
-        return self._json("GET", "/v1/status", silence=10.0)
+    def status(self, silence: float = STATUS_SECONDS) -> Steps[dict[str, Any]]:
+        """Protocol, version, process, model and memory of the worker.
+
+        Args:
+            silence: seconds that it may take.
+        """
+        return self._json("GET", "/v1/status", silence=silence)
 
     def vocabulary(self) -> Steps[list[dict[str, Any]]]:
         """Every phrase that is understood: ``{"phrase", "name", "trained"}``."""

@@ -19,12 +19,14 @@ from OpenVocabCTLib.worker.process import WorkerProcess
 from OpenVocabCTLib.worker.protocol import Address, PromptRequest
 from OpenVocabCTLib.worker.session import Session
 from OpenVocabCTLib.worker.steps import Progress, Steps, cancel, run
+from OpenVocabCTLib.worker.stepwise import StepwiseClient
 from OpenVocabCTLib.worker.studies import Limits
 from Testing.openvocabct_lib.fake_model import TILES, FakeStudy
 from Testing.openvocabct_lib.worker.running import (
     SHAPE,
     TOKEN,
     Recorder,
+    Running,
     SteppedSegmenter,
     ct,
     fake_process,
@@ -244,6 +246,80 @@ def test_a_worker_that_died_between_two_calls_is_replaced_without_a_word(tmp_pat
         assert run(session.status())["pid"] == workers[1].pid
     finally:
         session.close(5)
+
+
+class Child:
+    """A worker process as a session sees it, served by a thread."""
+
+    def __init__(self, address: Address) -> None:
+        self._address, self.alive, self.stopped = address, True, 0
+
+    def address(self) -> Address:
+        return self._address
+
+    def lost(self) -> WorkerLost:
+        return WorkerLost("the worker ended", "run again")
+
+    def stop(self, timeout: float = 3.0) -> None:
+        self.stopped += 1
+
+
+def _busy(running: Running, seconds: float) -> None:
+    """Make the next status take its time, as while the worker imports torch."""
+    status, delays = running.engine.status, [seconds]
+
+    def slow() -> dict[str, object]:
+        time.sleep(delays.pop() if delays else 0)
+        return status()
+
+    running.engine.status = slow  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A status that takes longer than this is late."""
+    monkeypatch.setattr(StepwiseClient.status, "__defaults__", (0.2,))
+    monkeypatch.setattr("OpenVocabCTLib.worker.session.STATUS_SECONDS", 0.2)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_worker_that_is_still_importing_is_waited_for() -> None:
+    with running_server() as running:
+        child = Child(running.address)
+        _busy(running, 0.8)
+        assert run(Session(lambda: child).segment(ct(), [BONES])).segments[0].found
+        assert not child.stopped
+        # Nobody knows whether a worker elsewhere is starting.
+        _busy(running, 0.8)
+        with pytest.raises(WorkerLost, match="has not answered"):
+            run(Session(running.address).status())
+
+
+@pytest.mark.usefixtures("impatient")
+def test_asking_a_busy_worker_for_its_state_does_not_end_it() -> None:
+    with running_server() as running:
+        child = Child(running.address)
+        session = Session(lambda: child)
+        run(session.segment(ct(), [BONES], revision=1))
+        _busy(running, 0.8)
+        with pytest.raises(WorkerLost, match="has not answered"):
+            run(session.status())
+        assert not child.stopped
+        assert session.running
+        seen = Recorder()
+        assert run(session.segment(ct(), [HEART], revision=1), seen).segments[0].name == "heart"
+        assert set(seen.stages) <= {"answering", "waiting"}, "nothing is read again"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_worker_that_never_says_what_it_is_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("OpenVocabCTLib.worker.session.START_SECONDS", 0.3)
+    with running_server() as running:
+        child = Child(running.address)
+        _busy(running, 0.9)
+        with pytest.raises(WorkerLost, match="has not answered"):
+            run(Session(lambda: child).status())
+        assert child.stopped == 1
 
 
 def test_a_worker_that_cannot_start_says_why_in_one_sentence(tmp_path: Path) -> None:
