@@ -181,6 +181,8 @@ class Panel:
         )
 
     def _on_results(self, request: Request, results: Any) -> None:
+        # A scene that was loaded meanwhile may have chosen another CT than these rows are about.
+        self._ui.volumeSelector.setCurrentNode(request.volume)
         self._ui.segmentationSelector.setCurrentNode(results.segmentation)
         # Sliders answer for the segmentation that was written to, which may be new, and for this content of the CT.
         self._request = replace(request, segmentation=results.segmentation, revision=results.revision)

@@ -210,6 +210,25 @@ def test_rows_of_an_imported_scene_do_not_answer_for_an_earlier_run(desk: Desk) 
     assert desk.slider("spleen") == round(100 * spleen[0].threshold), "the slider says what holds"
 
 
+def test_a_scene_that_is_loaded_during_a_run_does_not_mix_with_its_rows(desk: Desk) -> None:
+    from OpenVocabCTSlicer.parameters import Parameters, parameter_node
+
+    desk.session.slow = True
+    desk.ui.promptEdit.setPlainText("liver")
+    click(desk.ui.applyButton)
+    imported = desk.scene.AddNewNodeByClass(CLASS, "imported")
+    Parameters("spleen", desk.second, imported).write(parameter_node(desk.scene))
+    desk.panel.load_parameters()
+    desk.session.slow = False
+    wait_until(lambda: not desk.panel.runner.running)
+    assert desk.prompts == ["liver"]
+    assert desk.ui.volumeSelector.currentNode() is desk.first
+    assert desk.chosen is not imported
+    desk.move("liver", 30)
+    wait_until(lambda: desk.panel.table.rows[0].threshold == 0.3)
+    assert voxels(imported) == {}
+
+
 # Undo
 
 
