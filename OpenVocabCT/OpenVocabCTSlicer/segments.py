@@ -82,11 +82,13 @@ class SegmentWriter:
                 sheared in it.
         """
         check_belonging(segmentation_node, volume_node)
+        if reference_of(segmentation_node) not in (None, volume_node):
+            self.undo.forget()  # it was emptied, and what was in it is of another CT
         _take_over(segmentation_node, volume_node)
         matrix = _checked_matrix(segmentation_node, volume_node, segmentation.geometry)
         tasks = _assign(segmentation_node.GetSegmentation(), segmentation.segments)
         new = yield from new_segments([(task.segment_id, task.answer) for task in tasks if not task.exists], matrix)
-        self.undo.begin(segmentation_node, is_step)
+        is_step = self.undo.begin(segmentation_node, is_step)
         run = _Run(segmentation_node, matrix, new)
         written = []
         try:

@@ -29,19 +29,23 @@ class SegmentationUndo:
         # How many runs undo can take back before it meets the user's work; None where there is none.
         self._clear_runs: int | None = None
 
-    def begin(self, segmentation_node: Node, is_step: bool = True) -> None:
+    def begin(self, segmentation_node: Node, is_step: bool = True) -> bool:
         """Say that a write begins.
 
         Args:
             segmentation_node: what is written to.
             is_step: whether undo is to come back to here, which drops what was remembered of another segmentation;
                 without it the write belongs to the run before.
+
+        Returns:
+            Whether undo comes back to here: also where the user's work would else be overwritten for good.
         """
         if self._is_about(segmentation_node) and self._has_changed():
-            self._clear_runs = 0
+            self._clear_runs, is_step = 0, True
         if is_step:
             self._save(segmentation_node)
         self._begun = self._changes.events
+        return is_step
 
     def end(self, segmentation_node: Node) -> None:
         """Say that the write is over: what changes from now on is the user's work."""

@@ -299,7 +299,7 @@ class Panel:
         if self._may_undo(node) and self._tools.undo.restore(node):
             self._clear_rows()
             self.view.save()
-            self.message.say(_("the segmentation is as it was before the last run"))
+            self.message.say(_("taken back: the segmentation is as it was before"))
         self._show_idle()
 
     def _may_undo(self, node: Any) -> bool:

@@ -62,6 +62,17 @@ def test_an_empty_segmentation_belongs_to_nobody(desk: Desk) -> None:
     assert reference_of(desk.node) is desk.other
 
 
+def test_undo_brings_nothing_of_one_ct_back_into_a_segmentation_of_another(desk: Desk) -> None:
+    writer = SegmentWriter()
+    for mask in (OTHER, LIVER):
+        run(writer.write(desk.node, desk.volume, segmentation({"liver": mask}, GRID)))
+    desk.node.GetSegmentation().RemoveAllSegments()
+    run(writer.write(desk.node, desk.other, segmentation({"liver": OTHER}, GRID)))
+    assert writer.undo.restore(desk.node)
+    assert ids(desk.node) == []
+    assert not writer.undo.can_restore(desk.node)
+
+
 def test_nothing_chosen(desk: Desk) -> None:
     assert not belongs_to_another(None, desk.volume)
     assert not belongs_to_another(desk.node, None)

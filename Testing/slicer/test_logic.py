@@ -88,8 +88,18 @@ def test_a_threshold_changes_one_segment_only_and_keeps_its_name(desk: Desk) -> 
     np.testing.assert_array_equal(mask_of(node, "liver"), expected)
     np.testing.assert_array_equal(mask_of(node, "spinal_cord"), CORD)
     assert node.GetSegmentation().GetSegment("liver").GetName() == "Hepar"
-    assert desk.logic.undo.meets_other_work(node), "the name is the user's"
-    assert desk.logic.undo.restore(node), "undo takes back the run, not the slider"
+    assert desk.logic.undo.restore(node), "undo takes back the slider alone, because of the name that was given before"
+    assert node.GetSegmentation().GetSegment("liver").GetName() == "Hepar"
+    np.testing.assert_array_equal(mask_of(node, "liver"), LIVER)
+
+
+def test_undo_takes_back_a_run_with_its_sliders(desk: Desk) -> None:
+    node = run(desk.logic.segment(desk.request("liver", "spinal cord"))).segmentation
+    request = replace(desk.request("liver", "spinal cord"), segmentation=node)
+    for threshold in (0.3, 0.6):
+        run(desk.logic.rethreshold(request, "liver", threshold))
+    assert not desk.logic.undo.meets_other_work(node)
+    assert desk.logic.undo.restore(node)
     assert ids(node) == []
 
 

@@ -501,13 +501,15 @@ def test_undo_knows_of_work_that_it_would_take_back(desk: Desk, work: Any) -> No
     assert not undo.meets_other_work(desk.node), "showing is no work"
     work(desk)
     assert undo.meets_other_work(desk.node)
-    # A slider's answer does not hide it, and a run can be taken back without it.
-    run(desk.writer.write(desk.node, desk.volume, segmentation({"left kidney": CORD}, GRID), is_step=False))
-    assert undo.meets_other_work(desk.node)
-    desk.answer("a shadow")
-    assert not undo.meets_other_work(desk.node)
-    assert undo.restore(desk.node)
-    assert undo.meets_other_work(desk.node), "the next one would take the work back"
+    worked = _everything(desk)
+    # What a slider or a run overwrites after it can be taken back, and leaves the work.
+    for is_step in (False, True):
+        new = {"left kidney": CORD, "liver": CORD} if is_step else {"liver": CORD}
+        run(desk.writer.write(desk.node, desk.volume, segmentation(new, GRID), is_step))
+        assert not undo.meets_other_work(desk.node)
+        assert undo.restore(desk.node)
+        assert _everything(desk) == worked
+        assert undo.meets_other_work(desk.node), "the next one would take the work back"
     assert undo.restore(desk.node)
     assert ids(desk.node) == []
 

@@ -241,7 +241,7 @@ def test_undo_takes_back_the_run_and_not_its_sliders(desk: Desk) -> None:
     click(desk.ui.undoButton)
     assert voxels(node) == {}
     assert desk.prompts == []
-    assert desk.message == "the segmentation is as it was before the last run"
+    assert desk.message == "taken back: the segmentation is as it was before"
     assert not desk.ui.undoButton.enabled
 
 
@@ -267,7 +267,7 @@ def test_undo_asks_before_it_takes_work_back(make: Any, agree: bool) -> None:
     ]
     assert voxels(node) == ({} if agree else before)
     assert desk.prompts == ([] if agree else ["liver"])
-    assert ("before the last run" in desk.message) is agree
+    assert ("taken back" in desk.message) is agree
 
 
 def test_undo_does_not_ask_without_need(desk: Desk) -> None:
@@ -277,6 +277,20 @@ def test_undo_does_not_ask_without_need(desk: Desk) -> None:
     click(desk.ui.undoButton)
     assert not desk.bench.tools.dialogs.questions
     assert voxels(node) == {"liver": SPLEEN.sum()}
+
+
+def test_undo_brings_back_what_a_slider_overwrote(desk: Desk) -> None:
+    node = desk.apply("liver")
+    edit(node, "liver", SPLEEN)
+    desk.move("liver", 40)
+    desk.wait_for_answer()
+    assert voxels(node) != {"liver": SPLEEN.sum()}
+    click(desk.ui.undoButton)
+    assert not desk.bench.tools.dialogs.questions
+    np.testing.assert_array_equal(masks(node)["liver"], SPLEEN)
+    click(desk.ui.undoButton)
+    assert desk.bench.tools.dialogs.questions
+    assert voxels(node) == {}
 
 
 def test_closing_the_scene_lets_go_of_what_undo_holds(desk: Desk) -> None:
