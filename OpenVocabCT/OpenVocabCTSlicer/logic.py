@@ -183,7 +183,6 @@ class OpenVocabCTLogic:
             if sentence and place.segment_id is not None:
                 SegmentTags(node.GetSegmentation().GetSegment(place.segment_id)).link(sentence)
             rows.append(ResultRow.of(answer, place.segment_id, sentence))
-        self.undo.end(node)
         return tuple(rows)
 
 

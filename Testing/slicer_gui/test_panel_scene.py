@@ -24,10 +24,11 @@ CLASS = "vtkMRMLSegmentationNode"
 
 
 class Session(FakeSession):
-    """A session that also offers phrases; slow when a test says so."""
+    """A session that also offers phrases; slow, or unable to answer a prompt, when a test says so."""
 
     running = False
-    slow = failing = False
+    slow = False
+    failing = ""
 
     def vocabulary(self) -> Generator[None, None, list[Any]]:
         yield None
@@ -39,7 +40,7 @@ class Session(FakeSession):
             number += 1
             yield Progress("encoding", min(number, 99), 100)
             yield None
-        if self.failing:
+        if self.failing in [prompt.text for prompt in args[1]]:
             raise InputError("it cannot be answered", "try again")
         return (yield from _from_cache(FakeSession.segment(self, *args, **options)))
 
@@ -270,6 +271,26 @@ def test_undo_asks_before_it_takes_work_back(make: Any, agree: bool) -> None:
     assert ("taken back" in desk.message) is agree
 
 
+def test_no_answer_comes_while_undo_asks(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = make()
+    node = desk.apply("liver")
+    paint(node)
+    before = voxels(node)
+    seen: list[dict[str, int]] = []
+
+    def consent(*_: Any) -> bool:
+        rest(0.4)  # a dialog lets events happen
+        seen.append(voxels(node))
+        return False
+
+    monkeypatch.setattr(desk.bench.tools.dialogs, "consent", consent)
+    desk.move("liver", 40)
+    wait_until(lambda: desk.panel.thresholds._runner.running)
+    click(desk.ui.undoButton)
+    assert seen == [before]
+    assert desk.slider("liver") == 50
+
+
 def test_undo_does_not_ask_without_need(desk: Desk) -> None:
     node = desk.apply("liver")
     edit(node, "liver", SPLEEN)
@@ -388,7 +409,7 @@ def test_a_ct_that_changed_is_not_read_for_a_slider(desk: Desk) -> None:
 
 def test_an_answer_that_fails_puts_the_slider_back(desk: Desk) -> None:
     desk.apply("liver")
-    desk.session.failing = True
+    desk.session.failing = "liver"
     desk.move("liver", 40)
     wait_until(lambda: desk.message == "it cannot be answered: try again")
     assert desk.slider("liver") == 50
@@ -403,14 +424,14 @@ def test_a_run_ends_what_sliders_asked_before(desk: Desk, under_way: bool) -> No
     if under_way:
         wait_until(lambda: desk.panel.thresholds._runner.running)
     asked = len(desk.session.calls)
-    desk.session.failing = True
+    desk.session.failing = "spleen"
     desk.apply("spleen")
     rest(0.4)
     assert len(desk.session.calls) == asked
     assert voxels(node) == before
     assert desk.prompts == ["liver"], "the rows of the run before are still true"
     assert desk.slider("liver") == 50
-    desk.session.failing = False
+    desk.session.failing = ""
     desk.move("liver", 30)
     wait_until(lambda: desk.panel.table.rows[0].threshold == 0.3)
 
