@@ -11,6 +11,7 @@ from pathlib import Path
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.files import IMAGE_IO
 from OpenVocabCTLib.output.formats import SEG_NRRD
+from OpenVocabCTLib.output.places import identity
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 _DICOM_MAGIC = b"DICM"
@@ -54,7 +55,7 @@ def find_cases(inputs: Iterable[Path], output: Path, suffix: str) -> tuple[Case,
         suffix: of the results, ".seg.nrrd" or ".nii.gz".
 
     Raises:
-        InputError: there is no CT, or two would be written to the same file.
+        InputError: there is no CT, two would be written to the same file, or a result would replace an input.
     """
     sources: dict[Path, Path] = {}
     for path in inputs:
@@ -70,8 +71,29 @@ def find_cases(inputs: Iterable[Path], output: Path, suffix: str) -> tuple[Case,
         cases.append(Case(source, relative.as_posix(), output / stem.with_name(stem.name + suffix)))
     twice = [name for name, count in Counter(case.output for case in cases).items() if count > 1]
     if twice:
-        raise InputError(f"two inputs would both be written to {twice[0].name}", "run them one after the other")
+        raise InputError(
+            f"two inputs would both be written to {twice[0].name}",
+            "give the folder that holds both, whose subfolders are kept, or another output folder for each",
+        )
+    check_inputs_stay(cases)
     return tuple(cases)
+
+
+def check_inputs_stay(cases: Iterable[Case]) -> None:
+    """Refuse results that would replace one of the inputs.
+
+    Raises:
+        InputError: one would, under the same name or through a link.
+    """
+    cases = tuple(cases)
+    names = {identity(case.source): case.name for case in cases}
+    for case in cases:
+        replaced = names.get(identity(case.output))
+        if replaced is not None:
+            raise InputError(
+                f"the result {case.output.name} would replace the input {replaced}",
+                "give another folder or format for the results",
+            )
 
 
 def _sources(path: Path, output: Path) -> Iterator[tuple[Path, Path]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from OpenVocabCTLib.batch.inputs import Case, find_cases
+from OpenVocabCTLib.batch.inputs import Case, check_inputs_stay, find_cases
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.output.formats import LABEL_MAP_SUFFIXES, SEG_NRRD
 from OpenVocabCTLib.output.segmentation import Overlap
@@ -84,14 +84,16 @@ def read_jobs(
 
 
 def check_distinct(jobs: Iterable[Job]) -> None:
-    """Refuse two jobs with the same result.
+    """Refuse two jobs with the same result, and results that would replace an input of any job.
 
     Raises:
         InputError: there are some.
     """
-    twice = [path for path, count in Counter(job.case.output for job in jobs).items() if count > 1]
+    cases = tuple(job.case for job in jobs)
+    twice = [path for path, count in Counter(case.output for case in cases).items() if count > 1]
     if twice:
         raise InputError(f"two jobs would both be written to {twice[0].name}", "give each an output of its own")
+    check_inputs_stay(cases)
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -308,8 +308,17 @@ def test_equal_names_stay_apart_or_are_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert found([tmp_path / "p"], out) == [("ct.nii", "ct.nii.seg.nrrd"), ("ct.nrrd", "ct.nrrd.seg.nrrd")]
     assert found([tmp_path], out)[-1] == ("q/ct.nii", "q/ct.seg.nrrd")
-    with pytest.raises(InputError, match="two inputs"):
+    with pytest.raises(InputError, match=r"two inputs.*give the folder that holds both"):
         found([tmp_path / "p" / "ct.nii", tmp_path / "q" / "ct.nii"], out)
+
+
+def test_a_result_never_replaces_its_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ct = write_ct(tmp_path / "ct.nii.gz")
+    before = ct.read_bytes()
+    words = ("--input", ct, "--prompt", "liver", "--output", tmp_path, "--format", "nii.gz")
+    assert batch(Engine(), *words) == 2
+    assert "the result ct.nii.gz would replace the input ct.nii.gz" in capsys.readouterr().err
+    assert ct.read_bytes() == before
 
 
 def test_names_that_a_spreadsheet_would_run_are_quoted(tmp_path: Path) -> None:

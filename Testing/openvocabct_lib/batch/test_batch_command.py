@@ -111,6 +111,25 @@ def test_bad_usage_is_found_before_anything_is_done(line: str, cts: Path, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("how", ["its own name", "a link", "a row of the job list"])
+def test_a_result_never_replaces_an_input(how: str, cts: Path, tmp_path: Path) -> None:
+    before = (cts / "a.nii.gz").read_bytes()
+    words: tuple[Any, ...] = (cts / "a.nii.gz", "-p", "bones", "-o", cts, "--format", ".nii.gz")
+    if how == "a link":
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "a.nii.gz").symlink_to(cts / "a.nii.gz")
+        words = (cts / "a.nii.gz", "-p", "bones", "-o", tmp_path / "out", "--format", ".nii.gz")
+    elif how == "a row of the job list":
+        # The row's own input is another one: the results of all rows are compared with the inputs of all.
+        jobs = tmp_path / "jobs.csv"
+        jobs.write_text(f"input,output\n{cts}/c.mha,a.nii.gz\n{cts}/a.nii.gz,x.nrrd\n")
+        words = ("--jobs", jobs, "-p", "bones", "-o", cts)
+    last = assert_one_line_error(run("batch", *words), 2)
+    assert "the result a.nii.gz would replace the input" in last
+    assert (cts / "a.nii.gz").read_bytes() == before
+    assert not (cts / "manifest.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     ("stage", "error", "code", "goes_on"),
     [
