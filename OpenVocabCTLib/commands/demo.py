@@ -44,13 +44,13 @@ def demo(
     sample = Sample.find()
     output.mkdir(exist_ok=True)
     outputs = Outputs(output / "CTChest4.seg.nrrd", output / "CTChest4.csv", output / "CTChest4.png")
-    outputs.check(sample.ct)
-
     prompts = PromptSet.parse(DEMO_PROMPTS)
+    outputs.check(sample.ct, prompts)
+
     answer = Run(services_of(context), reporter, clock).answer(sample.ct, prompts, model, device)
     references = sample.reference_masks()
     scores = [_score(segment, references.get(segment.prompt)) for segment in answer.segmentation]
-    for path in outputs.write(answer.study, answer.segmentation, prompts, "error"):
+    for path in outputs.write(answer.study, answer.segmentation, prompts, "error").files:
         reporter.say(f"wrote {path}")
     clock.lap("write")
     if as_json:

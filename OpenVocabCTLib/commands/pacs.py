@@ -9,10 +9,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from OpenVocabCTLib.caches import CACHE_VARIABLE, cache_folder
+from OpenVocabCTLib.commands.outputs import Written
 from OpenVocabCTLib.commands.terminal import Reporter
 from OpenVocabCTLib.errors import InputError
+
+if TYPE_CHECKING:
+    from OpenVocabCTLib.output import Segmentation
 
 SOURCE_PREFIX, STOW, STOW_PREFIX = "dicomweb+", "stow", "stow+"
 _PRIVATE = 0o700
@@ -37,7 +42,7 @@ class Exchange:
         """Find out from the words of the command what has to be fetched and stored.
 
         Raises:
-            InputError: an address makes no sense, or "stow" without a server.
+            InputError: an address makes no sense, "stow" without a server, or dicomweb-client is not installed.
         """
         target = None
         if source.startswith(SOURCE_PREFIX):
@@ -53,6 +58,10 @@ class Exchange:
             from OpenVocabCTLib.dicom.dicomweb import checked_base
 
             target = checked_base(output.removeprefix(STOW_PREFIX))
+        if target is not None or source.startswith(SOURCE_PREFIX):
+            from OpenVocabCTLib.dicom.dicomweb import check_library
+
+            check_library()
         name = hashlib.sha256(f"{source}\n{target}".encode()).hexdigest()[:24]
         return cls(source, target, cache_folder() / "pacs" / name)
 
@@ -68,7 +77,17 @@ class Exchange:
 
     def output(self, words: str) -> Path:
         """Return the file that the segmentation is written to."""
-        return Path(words) if self.target is None else self.folder / "new.dcm"
+        return Path(words) if self.target is None else self._fresh
+
+    @property
+    def _fresh(self) -> Path:
+        return self.folder / "new.dcm"
+
+    def kept(self, written: Written) -> Written:
+        """Leave out of what was written what is only on its way to the server, and the notes about it."""
+        if self.target is None:
+            return written
+        return Written(tuple(path for path in written.files if path != self._fresh))
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -78,6 +97,8 @@ class Exchange:
                 for folder in (self.folder, *([self.images] if self.is_remote else [])):
                     folder.mkdir(parents=True, exist_ok=True)
                     folder.chmod(_PRIVATE)
+                # What a run left that ended before it stored its result is no answer to this one.
+                self._fresh.unlink(missing_ok=True)
             except OSError as error:
                 raise InputError(
                     "the folder for images in transit cannot be made", f"name another one in {CACHE_VARIABLE}"
@@ -102,29 +123,37 @@ class Exchange:
         with reporter.progress("images") as progress:
             pacs.fetch(address, self.images, progress)
 
-    def store(self, request: Sequence[object], reporter: Reporter) -> None:
+    def store(self, request: Sequence[object], segmentation: Segmentation, reporter: Reporter) -> bool:
         """Store the segmentation; one that an earlier run of the same request could not store goes in its place.
 
-        The earlier file is sent again as it is, so that a server that has it already is not given a second one.
+        The earlier file is sent again as it is, so that a server that has it already is not given a second one. It
+        counts only where the CT and the model are the same, too.
 
         Args:
             request: what was asked for; any values with a repr.
+            segmentation: the answer, which `output` holds if anything was found.
             reporter: where to say what happens.
+
+        Returns:
+            Whether the server has the result now.
 
         Raises:
             InputError: the server cannot be reached, refuses, or does not keep the result.
             ResourceError: the server has no room.
         """
         if self.target is None:
-            return
+            return False
         from OpenVocabCTLib.dicom.dicomweb import Pacs
 
-        kept = self.folder / f"{hashlib.sha256(repr(request).encode()).hexdigest()[:24]}.dcm"
-        fresh = self.folder / "new.dcm"
-        if not fresh.exists() and not kept.exists():
-            return  # nothing was found
+        if not self._fresh.exists():
+            reporter.say("note: nothing was found, which DICOM cannot say: nothing was stored")
+            return False
+        content = "" if segmentation.ct is None else segmentation.ct.content_hash()
+        facts = repr((*request, segmentation.algorithm, content))
+        kept = self.folder / f"{hashlib.sha256(facts.encode()).hexdigest()[:24]}.dcm"
         if not kept.exists():
-            os.replace(fresh, kept)
+            os.replace(self._fresh, kept)
         pacs = Pacs(self.target)
         sent = pacs.store(kept)
         reporter.say(f"stored on {pacs.host}" if sent else f"{pacs.host} has this result already")
+        return True

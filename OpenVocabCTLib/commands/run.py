@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from OpenVocabCTLib.inference import Study
     from OpenVocabCTLib.output import Segmentation
     from OpenVocabCTLib.prompts import PromptSet
+    from OpenVocabCTLib.volume import CTVolume
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Run:
         model: str | None = None,
         device: str = "auto",
         threshold: float | None = None,
+        check: Callable[[CTVolume], None] | None = None,
     ) -> Answer:
         """Load, read, encode, segment.
 
@@ -54,6 +57,7 @@ class Run:
             model: name or folder; None is the embedded default.
             device: "auto", "cpu", "cuda", "cuda:N" or "mps".
             threshold: voxel probability that counts as inside, between 0 and 1; None is the model's own.
+            check: looks at the CT before the long image pass; what it raises ends the run.
         """
         self.clock.lap("checks")
         self.reporter.say("loading the model")
@@ -61,6 +65,8 @@ class Run:
         self.clock.lap("model")
         self.reporter.say(f"reading {source.name}")
         volume = self.services.read_volume(source)
+        if check is not None:
+            check(volume)
         self.clock.lap("read")
         with self.reporter.progress("image pass") as progress:
             study = loaded.segmenter.encode(volume, progress=progress)

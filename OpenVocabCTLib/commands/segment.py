@@ -20,7 +20,7 @@ from OpenVocabCTLib.commands.options import (
     check_device,
     check_threshold,
 )
-from OpenVocabCTLib.commands.outputs import Outputs
+from OpenVocabCTLib.commands.outputs import Outputs, Written
 from OpenVocabCTLib.commands.pacs import Exchange
 from OpenVocabCTLib.commands.reports import lines_of_report, read_report_prompts, segment_records
 from OpenVocabCTLib.commands.results import print_segments, segment_record
@@ -96,19 +96,25 @@ def segment(
     for line in lines_of_report(from_report) if from_report else ():
         reporter.say(line)
     with exchange.open():
-        outputs.check(exchange.images)
+        outputs.check(exchange.images, prompts)
         exchange.fetch(reporter)
         services = _with_series(with_embedding_folder(services_of(context), cache), series)
-        answer = Run(services, reporter, clock).answer(exchange.images, prompts, model, device, threshold)
-        for path in outputs.write(answer.study, answer.segmentation, prompts, overlap):
+        answer = Run(services, reporter, clock).answer(
+            exchange.images, prompts, model, device, threshold, outputs.check_volume
+        )
+        written = exchange.kept(outputs.write(answer.study, answer.segmentation, prompts, overlap))
+        for path in written.files:
             reporter.say(f"wrote {path}")
+        for note in written.notes:
+            reporter.say(f"note: {note}")
         asked = [one.text for one in prompts]
-        exchange.store([asked, answer.segmentation.algorithm, threshold, fractional, series], reporter)
+        stored = exchange.store([asked, threshold, fractional, series], answer.segmentation, reporter)
     clock.lap("write")
     if as_json:
         segments = tuple(answer.segmentation)
         findings = {"report": segment_records(from_report, segments, len(typed))} if from_report else {}
-        print_json(_report(source, output, answer, clock) | findings)
+        there = stored or outputs.segmentation in written.files
+        print_json(_report(source, output if there else None, written, answer, clock) | findings)
     else:
         print_segments(answer.segmentation)
 
@@ -133,13 +139,14 @@ def check_source(source: Path) -> None:
         raise InputError(f"{printable(source)} does not exist", "check the path of the CT")
 
 
-def _report(source: str, output: str, answer: Answer, clock: Stopwatch) -> dict[str, Any]:
+def _report(source: str, output: str | None, written: Written, answer: Answer, clock: Stopwatch) -> dict[str, Any]:
     return {
         "input": source,
-        "output": output,
+        "output": output,  # null where there is none: DICOM cannot say that nothing was found
+        "written": [str(path) for path in written.files],
         "model": answer.model.name,
         "device": answer.model.device,
         "segments": [segment_record(segment) for segment in answer.segmentation],
         "timings": clock.seconds | {"total": clock.total()},
-        "notes": list(answer.segmentation.notes),
+        "notes": [*answer.segmentation.notes, *written.notes],
     }

@@ -85,6 +85,16 @@ def checked_base(base: str) -> str:
     return base.rstrip("/")
 
 
+def check_library() -> None:
+    """Find out whether a PACS can be reached at all.
+
+    Raises:
+        InputError: dicomweb-client is not installed.
+    """
+    if find_spec("dicomweb_client") is None:
+        raise InputError("a PACS needs dicomweb-client", "pip install 'openvocabct[pacs]'")
+
+
 class Pacs:
     """A DICOMweb server.
 
@@ -100,8 +110,7 @@ class Pacs:
     def __init__(
         self, base: str, environment: dict[str, str] | None = None, timeout: tuple[float, float] = _TIMEOUT_S
     ) -> None:
-        if find_spec("dicomweb_client") is None:
-            raise InputError("a PACS needs dicomweb-client", "pip install 'openvocabct[pacs]'")
+        check_library()
         from dicomweb_client.web import DICOMwebClient
 
         # It logs addresses and identifiers.

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
     from OpenVocabCTLib.dicom.source import DicomSource, SourceGrid
     from OpenVocabCTLib.output.segmentation import Segment, Segmentation
+    from OpenVocabCTLib.volume import CTVolume
 
 MANUFACTURER = "OpenVocabCT"
 UTF8 = "ISO_IR 192"
+RESULT_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.481.3")  # SEG, RT Structure Set
 _ROOT = "2.25."  # UIDs made from a UUID (PS3.5 B.2)
 _NAME_LENGTH = 64
 # Type 2 attributes: they have to be there, but may be empty.
@@ -51,20 +53,39 @@ class Origin:
         Raises:
             InputError: the CT does not come from DICOM, lacks identifiers, or nothing was found.
         """
-        source = None if segmentation.ct is None else segmentation.ct.dicom
-        if source is None:
-            raise InputError("DICOM can be written only for a CT that was read from DICOM", "write .seg.nrrd instead")
+        source = _source_of(segmentation.ct)
         if not segmentation.found:
             raise InputError("nothing was found, and DICOM knows no empty segmentation", "write .seg.nrrd instead")
-        headers = source.headers()
+        headers = _checked_headers(source)
         for header in headers:
-            for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"):
-                if not header.get(keyword):
-                    raise InputError(f"the CT's images lack a {keyword}", "write .seg.nrrd instead")
             for keyword in _MAY_BE_EMPTY:
                 if keyword not in header:
                     setattr(header, keyword, "")
         return cls(source, headers, source.onto_frames(segmentation.geometry))
+
+
+def check_volume(ct: CTVolume) -> None:
+    """Find out whether DICOM results can be written for a CT, before it is segmented.
+
+    Raises:
+        InputError: the CT does not come from DICOM, or its images lack identifiers.
+    """
+    _checked_headers(_source_of(ct))
+
+
+def _source_of(ct: CTVolume | None) -> DicomSource:
+    if ct is None or ct.dicom is None:
+        raise InputError("DICOM can be written only for a CT that was read from DICOM", "write .seg.nrrd instead")
+    return ct.dicom
+
+
+def _checked_headers(source: DicomSource) -> list[Dataset]:
+    headers = source.headers()
+    for header in headers:
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"):
+            if not header.get(keyword):
+                raise InputError(f"the CT's images lack a {keyword}", "write .seg.nrrd instead")
+    return headers
 
 
 def algorithm_of(segmentation: Segmentation) -> Algorithm:
@@ -110,3 +131,28 @@ def save(dataset: Dataset, path: Path) -> None:
 
     with replacing(path, ".dcm") as temporary, silent():
         dataset.save_as(temporary, enforce_file_format=True)
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse to replace what this program did not make: an image of the CT, contours that a person drew.
+
+    Raises:
+        InputError: there is such a file.
+    """
+    if path.is_file() and path.stat().st_size > 0 and not _is_result(path):
+        raise InputError(
+            f"{path.name} is there already and is no DICOM result of {MANUFACTURER}", "give the result another name"
+        )
+
+
+def _is_result(path: Path) -> bool:
+    import pydicom
+
+    from OpenVocabCTLib.dicom.frames import damaged, silent
+
+    with silent():
+        try:
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "Manufacturer"])
+            return header.Manufacturer == MANUFACTURER and header.SOPClassUID in RESULT_CLASSES
+        except damaged():
+            return False

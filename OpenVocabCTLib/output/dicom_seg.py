@@ -56,7 +56,7 @@ def write_dicom_seg(segmentation: Segmentation, path: Path, probabilities: Proba
 
 def dicom_seg(segmentation: Segmentation, probabilities: Probabilities | None = None) -> Dataset:
     """Make the data set that `write_dicom_seg` writes."""
-    _check_library()
+    check_library()
     origin = Origin.of(segmentation)
     kind = "BINARY" if probabilities is None else "FRACTIONAL"
     uids = {name: result_uid(segmentation, origin, f"{kind} {name}") for name in ("series", "instance")}
@@ -74,7 +74,12 @@ def dicom_seg(segmentation: Segmentation, probabilities: Probabilities | None = 
             ) from error
 
 
-def _check_library() -> None:
+def check_library() -> None:
+    """Find out whether DICOM SEG can be written at all.
+
+    Raises:
+        InputError: highdicom is not installed.
+    """
     from importlib.util import find_spec
 
     if find_spec("highdicom") is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 Identity = tuple[int, int] | str
@@ -19,5 +20,6 @@ def identity(path: Path) -> Identity:
     except OSError:
         found = None
     if found is None or not found.st_ino:  # some disks do not number their files
-        return os.path.normcase(os.path.realpath(path))
+        real = os.path.normcase(os.path.realpath(path))
+        return real.casefold() if sys.platform == "darwin" else real
     return found.st_dev, found.st_ino

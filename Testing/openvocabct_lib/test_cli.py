@@ -106,6 +106,8 @@ def test_json_is_one_object(ct: Path, tmp_path: Path) -> None:
     }
     assert list(report["timings"]) == ["checks", "model", "read", "image_pass", "prompts", "write", "total"]
     assert (report["model"], report["device"], report["notes"]) == ("fake", "auto", ["a note"])
+    assert report["output"] == str(tmp_path / "out.nii.gz")
+    assert report["written"] == [report["output"]]
 
 
 def test_output_is_on_the_input_grid_in_prompt_order(ct: Path, tmp_path: Path) -> None:
@@ -130,6 +132,22 @@ def test_every_output(ct: Path, tmp_path: Path) -> None:
     probabilities = sitk.ReadImage(str(tmp_path / "probabilities" / "bones.nii.gz"))
     assert probabilities.GetPixelID() == sitk.sitkFloat32
     assert probabilities.GetDirection() == pytest.approx(sitk.ReadImage(str(ct)).GetDirection(), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bones.nii.gz", "body.nii.gz"])
+def test_probabilities_replace_neither_the_ct_nor_a_mask_but_their_own(name: str, tmp_path: Path) -> None:
+    """The first is the CT of the run itself, the second a file of the same folder that a person made."""
+    ct = write_ct(tmp_path / "bones.nii.gz")
+    write_ct(tmp_path / "body.nii.gz")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    prompt = name.removesuffix(".nii.gz")
+    result = segment(ct, tmp_path / "out.seg.nrrd", "--probabilities", tmp_path, prompts=(prompt,))
+    last = assert_one_line_error(result, 2)
+    assert name in last and "give --probabilities a folder of its own" in last
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    for _ in range(2):  # those of an earlier run are replaced, as every other output is
+        words = ("--probabilities", tmp_path / "maps")
+        assert segment(ct, tmp_path / "out.seg.nrrd", *words, prompts=(prompt,)).exit_code == 0
 
 
 def test_quiet_says_nothing(ct: Path, tmp_path: Path) -> None:
@@ -184,6 +202,7 @@ BAD_USAGE = {
     "preview folder": "{ct} -p bones -o {out} --preview {tmp}/no/p.png",
     "probabilities in a file": "{ct} -p bones -o {out} --probabilities {tmp}/file",
     "probabilities too deep": "{ct} -p bones -o {out} --probabilities {tmp}/no/more",
+    "probabilities over the output": "{ct} -p bones -o {tmp}/bones.nii.gz --probabilities {tmp}",
     "threshold 0": "{ct} -p bones -o {out} --threshold 0",
     "threshold 1": "{ct} -p bones -o {out} --threshold 1",
     "threshold nan": "{ct} -p bones -o {out} --threshold nan",

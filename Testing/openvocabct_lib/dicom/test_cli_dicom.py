@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from OpenVocabCTLib.cli import app
+from OpenVocabCTLib.dicom import dicomweb
 from OpenVocabCTLib.prompts import PromptSet
 from OpenVocabCTLib.volume import CTVolume
 from Testing.openvocabct_lib.dicom.clinical_series import write_clinical
@@ -101,7 +104,62 @@ def test_nothing_found_writes_no_dicom_and_is_no_error(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "not in this scan" in result.stdout
     assert "wrote" not in result.stderr
+    assert "note: nothing was found, which DICOM cannot say: out.dcm was not written" in result.stderr
     assert not (tmp_path / "out.dcm").exists()
+
+
+@pytest.mark.parametrize("name", ["out.dcm", "out.rtstruct.dcm"])
+def test_nothing_found_leaves_no_earlier_answer(name: str, tmp_path: Path) -> None:
+    write_clinical(tmp_path / "ct")
+    words = ("segment", tmp_path / "ct", "-o", tmp_path / name, "--stats", tmp_path / "s.csv", "--json", "-p")
+    first = json.loads(run(*words, "bones").stdout)
+    assert (first["output"], first["written"]) == (
+        str(tmp_path / name),
+        [str(tmp_path / name), str(tmp_path / "s.csv")],
+    )
+    result = run(*words, "heart")
+    assert result.exit_code == 0, result.output
+    second = json.loads(result.stdout)
+    assert (second["output"], second["written"]) == (None, [str(tmp_path / "s.csv")])
+    assert second["notes"][-1].endswith(f"{name} was not written; the one of an earlier run was removed")
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("kind", ["a slice of the CT", "a segmentation that a person made", "no DICOM"])
+def test_dicom_replaces_only_what_it_wrote_itself(kind: str, tmp_path: Path) -> None:
+    paths = write_clinical(tmp_path / "ct")
+    target = tmp_path / "ct" / "other.dcm"
+    if kind == "a slice of the CT":
+        target = paths[0].rename(target)
+    elif kind == "no DICOM":
+        target.write_text("a letter", encoding="utf-8")
+    else:
+        assert run("segment", tmp_path / "ct", "-p", "bones", "-o", target).exit_code == 0
+        drawn = pydicom.dcmread(target)
+        drawn.Manufacturer = "A Person"
+        drawn.save_as(target)
+    before = target.read_bytes()
+    for prompt in ("bones", "heart"):
+        result = run("segment", tmp_path / "ct", "-p", prompt, "-o", target)
+        check_refusal(result, "other.dcm is there already and is no DICOM result of OpenVocabCT")
+        assert "loading the model" not in result.stderr
+    assert target.read_bytes() == before
+
+
+def test_what_dicom_needs_is_looked_for_before_the_image_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_clinical(tmp_path / "ct", FrameOfReferenceUID=None)
+    result = run("segment", tmp_path / "ct", "-p", "bones", "-o", tmp_path / "out.dcm")
+    check_refusal(result, "the CT's images lack a FrameOfReferenceUID")
+    assert "image pass" not in result.stderr
+    real = importlib.util.find_spec
+    for missing in ("highdicom", "dicomweb_client"):
+        found = partial(lambda gone, name, *rest: None if name == gone else real(name, *rest), missing)
+        monkeypatch.setattr(importlib.util, "find_spec", found)
+        monkeypatch.setattr(dicomweb, "find_spec", found)
+        output = tmp_path / "out.dcm" if missing == "highdicom" else "stow+https://127.0.0.1:1/x"
+        result = run("segment", tmp_path / "ct", "-p", "bones", "-o", output)
+        check_refusal(result, missing.replace("_", "-"))
+        assert "loading the model" not in result.stderr
 
 
 def test_segment_one_series_of_many(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import highdicom
 import numpy as np
@@ -17,7 +19,9 @@ from OpenVocabCTLib.caches import CACHE_VARIABLE
 from OpenVocabCTLib.cli import app
 from OpenVocabCTLib.dicom import dicomweb
 from OpenVocabCTLib.dicom.dicomweb import Pacs, SeriesAddress
-from OpenVocabCTLib.errors import InputError
+from OpenVocabCTLib.errors import InputError, ResourceError
+from OpenVocabCTLib.output import statistics
+from OpenVocabCTLib.volume import CTVolume
 from Testing.openvocabct_lib.dicom.clinical_series import PATIENT, write_clinical
 from Testing.openvocabct_lib.dicom.orthanc import PASSWORD, USER, Orthanc, free_port
 from Testing.openvocabct_lib.dicom.proxy import Relay
@@ -155,6 +159,75 @@ def test_nothing_found_stores_nothing(server: Orthanc) -> None:
     result = segment(server.base, prompts=("heart",))
     assert result.exit_code == 0, result.output
     assert len(server.segmentations()) == before
+
+
+class Recorder:
+    """In place of a server: keeps the labels of the segments that it is given, or fails."""
+
+    stored: ClassVar[list[list[str]]] = []
+    works = True
+
+    def __init__(self, base: str) -> None:
+        self.host = base
+
+    def store(self, file: Path) -> bool:
+        if not Recorder.works:
+            raise InputError("the connection failed", "run again")
+        Recorder.stored.append([str(one.SegmentLabel) for one in pydicom.dcmread(file).SegmentSequence])
+        return True
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Recorder]:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(dicomweb, "Pacs", Recorder)
+    monkeypatch.setattr(Recorder, "stored", [])
+    return Recorder
+
+
+def to_recorder(images: Path, prompt: str, *words: str) -> Result:
+    asked = ["segment", str(images), "-p", prompt, "-o", "stow+https://pacs.example/x", *words]
+    return CliRunner().invoke(app, asked, obj=fake_services())
+
+
+def test_an_answer_of_an_earlier_run_is_not_stored_for_another_question(
+    recorder: type[Recorder], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first run ends between its segmentation and its table; the second one finds nothing."""
+
+    def full(*_: object) -> None:
+        raise ResourceError("the disk is full", "free some")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(statistics, "write_statistics", full)
+        assert to_recorder(images, "bones", "--stats", str(tmp_path / "s.csv")).exit_code == 4
+    result = to_recorder(images, "heart", "--json")
+    assert result.exit_code == 0, result.output
+    assert "nothing was stored" in result.stderr
+    assert "new.dcm" not in result.output
+    answer = json.loads(result.stdout)
+    assert (answer["output"], answer["written"]) == (None, [])
+    assert recorder.stored == []
+    assert json.loads(to_recorder(images, "body", "--json").stdout)["output"] == "stow+https://pacs.example/x"
+    assert recorder.stored == [["body"]]
+
+
+def test_a_result_that_waits_is_for_the_same_images_only(
+    recorder: type[Recorder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of the first run is given other images before the command is run again."""
+    write_clinical(tmp_path / "ct")
+    with monkeypatch.context() as patch:
+        patch.setattr(recorder, "works", False)
+        assert to_recorder(tmp_path / "ct", "bones").exit_code == 2
+    (first,) = kept(tmp_path)
+    volume = CTVolume.read(tmp_path / "ct")
+    write_clinical(tmp_path / "ct", "flipped order")
+    assert CTVolume.read(tmp_path / "ct").content_hash() != volume.content_hash()
+    before, sent = first.read_bytes(), []
+    monkeypatch.setattr(recorder, "store", lambda _, file: sent.append(file.read_bytes()) or True)
+    assert to_recorder(tmp_path / "ct", "bones").exit_code == 0
+    assert len(sent) == 1 and sent[0] != before
 
 
 # --- failures ---------------------------------------------------------------------------------------------------------
