@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from functools import partial
@@ -77,6 +78,7 @@ def batch(
     check_threshold(threshold)
     check_device(device)
     prompts = tuple(prompt or ())
+    output = Path(os.path.abspath(output))  # a worker of a Ray cluster runs in a folder of its own
     todo = read_jobs(jobs, output, suffix, prompts, threshold) if jobs is not None else ()
     if inputs or jobs is None:
         if not inputs:
@@ -84,6 +86,7 @@ def batch(
         todo += jobs_for(inputs, output, suffix, prompts, threshold)
     check_distinct(todo)
     _check_prompts(todo)
+    model = _anchored(model)
     identity = _model_identity(model)
     make_folder(output)
     manifest = Manifest(output / FILE_NAME)
@@ -133,6 +136,14 @@ def _make_segmenter(services: Services, model: str | None, device: str) -> Segme
     segmenter = services.load_model(model, device).segmenter
     segmenter.cache.max_bytes = 0  # nobody asks again about a CT of a batch
     return segmenter
+
+
+def _anchored(model: str | None) -> str | None:
+    """Make the path of a model's folder absolute; a name stays, for other machines have their own folder for it."""
+    from OpenVocabCTLib.models.checkpoints import resolve
+
+    folder = resolve(model)
+    return os.path.abspath(folder) if model is not None and folder == Path(model).expanduser() else model
 
 
 def _check_prompts(jobs: Sequence[Job]) -> None:

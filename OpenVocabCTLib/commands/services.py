@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -62,6 +63,7 @@ def with_embedding_folder(services: Services, folder: Path | None) -> Services:
         return services
     from OpenVocabCTLib.output.atomic import make_folder
 
+    folder = Path(os.path.abspath(folder))  # a worker of a Ray cluster runs in a folder of its own
     make_folder(folder, mode=0o700)
     return replace(services, load_model=partial(_load_with_folder, services.load_model, folder))
 

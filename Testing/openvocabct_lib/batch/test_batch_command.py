@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,11 +16,16 @@ import nrrd
 import numpy as np
 import pytest
 
+from OpenVocabCTLib.batch import ray_pool
+from OpenVocabCTLib.batch.manifest import Record
+from OpenVocabCTLib.batch.ray_pool import CaseWorker
+from OpenVocabCTLib.batch.steps import CaseSteps
 from OpenVocabCTLib.commands.services import LoadedModel, Services
 from OpenVocabCTLib.errors import ModelError, ResourceError
 from OpenVocabCTLib.output.segmentation import Segmentation
 from OpenVocabCTLib.volume import CTVolume
 from Testing.openvocabct_lib.fake_model import FakeSegmenter, fake_services, write_ct
+from Testing.openvocabct_lib.model_folder import write_model_folder
 from Testing.openvocabct_lib.test_cli import assert_one_line_error, run, segment
 
 PROMPTS = ("-p", "bones", "-p", "left lung")
@@ -185,6 +191,45 @@ def test_reading_computing_and_writing_overlap_and_memory_stays_bounded(tmp_path
     assert run("batch", *cts, *PROMPTS, "-o", tmp_path / "out", services=services).exit_code == 0
     ahead = [events[: place + 1].count("read") - events[: place + 1].count("encoded") for place in range(len(events))]
     assert max(ahead) <= 2
+
+
+def test_relative_paths_are_those_of_the_command_in_every_worker(
+    cts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str | None] = []
+
+    class ElsewherePool:
+        """What a cluster does that was started in another folder."""
+
+        def __init__(self, _address: str, make_segmenter: Any, read_volume: Any, _workers: int | None) -> None:
+            self.parts = (make_segmenter, read_volume)
+
+        def __enter__(self) -> ElsewherePool:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            """Nothing to end."""
+
+        def run(self, cases: list[CaseSteps]) -> Iterator[Record]:
+            (tmp_path / "elsewhere").mkdir()
+            monkeypatch.chdir(tmp_path / "elsewhere")
+            worker = CaseWorker(*self.parts)
+            yield from map(worker.run, cases)
+
+    def load(name: str | None, device: str) -> LoadedModel:
+        loaded.append(name)
+        return LoadedModel("fake", device, FakeSegmenter())
+
+    monkeypatch.setattr(ray_pool, "RayPool", ElsewherePool)
+    write_model_folder(tmp_path / "model")
+    (cts / "jobs.csv").write_text("input,prompts\na.nii.gz,bones\n")
+    monkeypatch.chdir(tmp_path)
+    words = ("cts/c.mha", "--jobs", "cts/jobs.csv", *PROMPTS, "-o", "out", "--cache", "kept", "--model", "model")
+    result = run("batch", *words, "--ray", "local", services=fake_services(load_model=load))
+    assert result.exit_code == 0, result.output
+    assert names(tmp_path / "out") == ["a.seg.nrrd", "c.seg.nrrd", "manifest.jsonl"]
+    assert names(tmp_path / "elsewhere") == []
+    assert loaded == [str(tmp_path / "model")]
 
 
 def test_the_cache_is_off(cts: Path, tmp_path: Path) -> None:
