@@ -29,6 +29,7 @@ COLUMNS = (
     "doubts",
     "settings",
 )
+_ALWAYS = 4  # the columns that every version has begun with
 DONE, FAILED = "done", "failed"
 Row = dict[str, str]
 
@@ -46,6 +47,24 @@ class Summary:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._rows: dict[str, list[Row]] = {}
+
+    def check(self) -> None:
+        """Refuse to replace a table that is none of a batch, be it of this version or an earlier one.
+
+        Raises:
+            InputError: there is one of this name.
+        """
+        if not self.path.exists():
+            return
+        try:
+            with self.path.open(encoding="utf-8", newline="") as file:
+                first = next(csv.reader(file), [])
+        except (OSError, ValueError, csv.Error):
+            first = ["?"]
+        if first and tuple(first[:_ALWAYS]) != COLUMNS[:_ALWAYS]:
+            raise InputError(
+                f"{self.path.name} in the output folder is no table of a batch", "move it away, or use another folder"
+            )
 
     def load(self) -> None:
         """Read the table of an earlier run, where there is one.

@@ -93,7 +93,8 @@ class Batch:
         """
         options = self._options
         _check_reading()
-        cases = find_cases(options.inputs, options.output, options.suffix)
+        cases = find_cases(options.inputs, options.output, options.suffix, _say)
+        self._summary.check()
         make_folder(options.output)
         if options.resume:
             self._summary.load()

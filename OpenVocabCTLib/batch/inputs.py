@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from OpenVocabCTLib.errors import InputError
+from OpenVocabCTLib.checks import naming
+from OpenVocabCTLib.dicom.locations import ZIP_SUFFIX, Location, list_locations
+from OpenVocabCTLib.dicom.looking import Kind, kind_of
+from OpenVocabCTLib.errors import InputError, OpenVocabCTError
 from OpenVocabCTLib.files import IMAGE_IO
 from OpenVocabCTLib.output.formats import SEG_NRRD
 from OpenVocabCTLib.output.places import identity
 
-_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-_DICOM_MAGIC = b"DICM"
-_DICOM_MAGIC_AT = 128
+# Beside the slices of a folder these are other CTs, or results; they are none of its slices.
+_NO_SLICE = (*IMAGE_IO, ".jsonl", ".csv")
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,11 @@ class Case:
     def fingerprint(self) -> str:
         """Return a text that changes when the input does; "" when it cannot be looked at."""
         try:
-            files = [self.source] if self.source.is_file() else sorted(p for p in self.source.iterdir() if p.is_file())
+            if self.source.is_file():
+                files = [self.source]
+            else:  # reading it goes into its subfolders, too
+                found = (path for path in self.source.rglob("*") if not path.name.lower().endswith(_NO_SLICE))
+                files = sorted(path for path in found if path.is_file())
             stats = [path.stat() for path in files]
         except OSError:
             return ""
@@ -43,24 +51,31 @@ class Case:
         return f"{len(stats)} {sum(stat.st_size for stat in stats)} {newest}"
 
 
-def find_cases(inputs: Iterable[Path], output: Path, suffix: str) -> tuple[Case, ...]:
+def find_cases(inputs: Iterable[Path], output: Path, suffix: str, say: Say | None = None) -> tuple[Case, ...]:
     """Find the CTs under files and folders, and give each a file of its own in the output folder.
 
-    A folder with DICOM files is one CT; any other is searched, with its folders, for volume files. The results keep the
-    folders. What is asked for by its own path is taken as it is, even if it is not there: reading it will say so.
+    Folders are searched, with their subfolders, for volume files, for folders with DICOM CT images, each of which is
+    one CT with all that is below it, and for zips of DICOM CT. The results keep the folders. What is asked for by its
+    own path is taken as it is, even if it is not there: reading it will say so.
 
     Args:
         inputs: volume files, DICOM folders, or folders to search.
         output: where the results go; it is not searched.
         suffix: of the results, ".seg.nrrd" or ".nii.gz".
+        say: is told what was passed over that may be a CT.
 
     Raises:
         InputError: there is no CT, two would be written to the same file, or a result would replace an input.
     """
     sources: dict[Path, Path] = {}
-    for path in inputs:
-        for source, relative in _sources(path, output):
-            sources.setdefault(source, relative)
+    without: list[Path] = []
+    for path in (Path(os.path.abspath(path)) for path in inputs):
+        found = dict(sources_of(path, output, say))
+        sources |= {source: relative for source, relative in found.items() if source not in sources}
+        if not found:
+            without.append(path)
+    if sources:  # beside other CTs, a folder without any is one that failed
+        sources |= {path: Path(path.name) for path in without}
     if not sources:
         raise InputError("there is no CT in the input", f"give {', '.join(IMAGE_IO)} files or DICOM folders")
     shared = Counter(_bare(relative) for relative in sources.values())
@@ -68,7 +83,7 @@ def find_cases(inputs: Iterable[Path], output: Path, suffix: str) -> tuple[Case,
     for source, relative in sources.items():
         # a.nii.gz beside a.nrrd: then the whole name tells them apart.
         stem = relative if shared[_bare(relative)] > 1 else _bare(relative)
-        cases.append(Case(source, relative.as_posix(), output / stem.with_name(stem.name + suffix)))
+        cases.append(Case(source, relative.as_posix(), _result(stem, output, suffix)))
     twice = [name for name, count in Counter(case.output for case in cases).items() if count > 1]
     if twice:
         raise InputError(
@@ -77,6 +92,32 @@ def find_cases(inputs: Iterable[Path], output: Path, suffix: str) -> tuple[Case,
         )
     check_inputs_stay(cases)
     return tuple(cases)
+
+
+def one_case(path: Path, name: str, output: Path, suffix: str) -> Case:
+    """Take a path for one CT: a folder with DICOM CT in it as `segment` reads it, or the only file of another folder.
+
+    Args:
+        path: the input.
+        name: what reports call it.
+        output: where the results go.
+        suffix: of the result.
+
+    Raises:
+        InputError: it is a folder with several volume files.
+    """
+    path = Path(os.path.abspath(path))
+    found = dict(sources_of(path, output))
+    if len(found) > 1 and not any(source.is_dir() for source in found):
+        raise InputError(f"{name} is a folder with {len(found)} CTs", "name each of them")
+    source, relative = path, Path(path.name)
+    if len(found) == 1 and not next(iter(found)).is_dir():
+        ((source, relative),) = found.items()
+    return Case(source, name, _result(_bare(relative), output, suffix))
+
+
+def _result(stem: Path, output: Path, suffix: str) -> Path:
+    return output / stem.with_name(stem.name + suffix)
 
 
 def check_inputs_stay(cases: Iterable[Case]) -> None:
@@ -96,38 +137,83 @@ def check_inputs_stay(cases: Iterable[Case]) -> None:
             )
 
 
-def _sources(path: Path, output: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield every CT with its path from the folder that was given."""
-    path = Path(os.path.abspath(path))
+def sources_of(path: Path, output: Path, say: Say | None = None) -> Iterator[tuple[Path, Path]]:
+    """Yield every CT of an input with its path from the folder that was given; the arguments are as in `find_cases`."""
     if not path.is_dir():
         yield path, Path(path.name)
         return
+    search = _Search(path, say or _keep_quiet)
     for folder, folders, files in os.walk(path):
         here = Path(folder)
         folders[:] = sorted(name for name in folders if (here / name).resolve() != output.resolve())
-        if any(_is_dicom(here / name) for name in sorted(files)):
-            yield here, Path(path.name) if here == path else here.relative_to(path)
-            continue
-        for name in sorted(files):
-            if _is_volume(name):
-                yield here / name, (here / name).relative_to(path)
+        search.look_into(here, sorted(files))
+    yield from ((source, search.name(source)) for source in search.all_found())
+
+
+class _Search:
+    """What was found below a folder.
+
+    Args:
+        root: the folder.
+        tell: is told what is passed over.
+    """
+
+    def __init__(self, root: Path, tell: Say) -> None:
+        self._root, self._tell = root, tell
+        self._found: list[Path] = []
+        self._damaged: list[Path] = []
+        self._series: Path | None = None  # the last folder with DICOM CT images
+
+    def name(self, source: Path) -> Path:
+        """Return the path from the root; of the root itself its name."""
+        return Path(self._root.name) if source == self._root else source.relative_to(self._root)
+
+    def look_into(self, folder: Path, files: Sequence[str]) -> None:
+        """Take the CTs that a folder itself holds; its subfolders have to come after it."""
+        kind = kind_of(Location(folder / name) for name in files if not name.lower().endswith((*IMAGE_IO, ZIP_SUFFIX)))
+        if kind is Kind.CT and self._series is not None and folder.is_relative_to(self._series):
+            self._tell(f"{self.name(folder)} is read with the images in {self.name(self._series)}, as one CT")
+        elif kind is Kind.CT:
+            self._series = folder
+            self._found.append(folder)
+        elif kind is Kind.DAMAGED:
+            self._damaged.append(folder)
+        elif kind is Kind.OTHER:
+            self._pass_over(folder, kind)
+        self._found += [folder / name for name in files if _is_volume(name) or self._is_zip_of_ct(folder / name)]
+
+    def all_found(self) -> tuple[Path, ...]:
+        """Return the CTs, and the folders that hold nothing but damaged DICOM, so that reading them says so."""
+        for folder in self._damaged:
+            if any(source.is_relative_to(folder) or folder.is_relative_to(source) for source in self._found):
+                self._pass_over(folder, Kind.DAMAGED)
+            else:
+                self._found.append(folder)
+        return tuple(self._found)
+
+    def _is_zip_of_ct(self, path: Path) -> bool:
+        if path.suffix.lower() != ZIP_SUFFIX:
+            return False
+        try:
+            with naming(path.name):
+                kind = kind_of(list_locations(path))
+        except (OpenVocabCTError, OSError) as error:
+            self._tell(f"{self.name(path)} passed over: {error}")
+            return False
+        if kind is not Kind.CT:
+            self._pass_over(path, kind)
+        return kind is Kind.CT
+
+    def _pass_over(self, path: Path, kind: Kind) -> None:
+        self._tell(f"{self.name(path)} holds {kind}: passed over")
+
+
+def _keep_quiet(_text: str) -> None:
+    """Tell nobody."""
 
 
 def _is_volume(name: str) -> bool:
     return name.lower().endswith(tuple(IMAGE_IO)) and not name.lower().endswith(SEG_NRRD) and not name.startswith(".")
-
-
-def _is_dicom(path: Path) -> bool:
-    if path.suffix.lower() in _DICOM_SUFFIXES:
-        return True
-    if path.name.lower().endswith(tuple(IMAGE_IO)):
-        return False
-    try:
-        with path.open("rb") as file:
-            file.seek(_DICOM_MAGIC_AT)
-            return file.read(len(_DICOM_MAGIC)) == _DICOM_MAGIC
-    except OSError:
-        return False
 
 
 def _bare(path: Path) -> Path:

@@ -8,11 +8,11 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from OpenVocabCTLib.batch.inputs import Case, check_inputs_stay, find_cases
+from OpenVocabCTLib.batch.inputs import Case, Say, check_inputs_stay, find_cases, one_case
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.output.formats import LABEL_MAP_SUFFIXES, SEG_NRRD
 from OpenVocabCTLib.output.segmentation import Overlap
@@ -49,14 +49,20 @@ class Job:
 
 
 def jobs_for(
-    inputs: Iterable[Path], output: Path, suffix: str, prompts: Sequence[str], threshold: float | None = None
+    inputs: Iterable[Path],
+    output: Path,
+    suffix: str,
+    prompts: Sequence[str],
+    threshold: float | None = None,
+    say: Say | None = None,
 ) -> tuple[Job, ...]:
     """Ask the same of every CT under files and folders, see `find_cases`.
 
     Raises:
         InputError: there is no CT or no prompt, or two results would be written to the same file.
     """
-    return tuple(Job(case, _checked(prompts, case.name), threshold) for case in find_cases(inputs, output, suffix))
+    cases = find_cases(inputs, output, suffix, say)
+    return tuple(Job(case, _checked(prompts, case.name), threshold) for case in cases)
 
 
 def read_jobs(
@@ -140,14 +146,22 @@ def _job(
     source = row.get("input")
     if not isinstance(source, str) or not source:
         raise InputError(f"{where} names no input", _EXAMPLE)
-    (found,) = find_cases([folder / source], output, suffix)[:1]
-    target = found.output if row.get("output") in (None, "") else _inside(output, row["output"], where)
+    case = _one_case(folder / source, source, where, output, suffix)
+    if row.get("output") not in (None, ""):
+        case = replace(case, output=_inside(output, row["output"], where))
     own = row.get("prompts") or prompts
     return Job(
-        Case(found.source, source, target),
+        case,
         _checked([own] if isinstance(own, str) else own, where),
         threshold if row.get("threshold") in (None, "") else _threshold(row["threshold"], where),
     )
+
+
+def _one_case(path: Path, name: str, where: str, output: Path, suffix: str) -> Case:
+    try:
+        return one_case(path, name, output, suffix)
+    except InputError as error:
+        raise InputError(f"{where}: {error.what}", error.todo) from error
 
 
 def _inside(output: Path, name: object, where: str) -> Path:

@@ -9,9 +9,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.output.atomic import os_error
 
 FILE_NAME = "manifest.jsonl"
+_BEGINNING = '{"case"'  # of a record, all that a power cut may have left of the first one
 
 
 @dataclass(frozen=True)
@@ -58,20 +60,31 @@ class Manifest:
         self._records: dict[str, Record] = {}
 
     def load(self) -> None:
-        """Read what earlier runs have done."""
+        """Read what earlier runs have done.
+
+        Raises:
+            InputError: the file cannot be read, or is of something else, which adding to it would spoil.
+        """
         try:
             lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return
         except OSError as error:
             raise os_error(error, self.path) from error
-        for line in lines:
-            record = _parsed(line)
-            if record is not None:
-                self._records[record.output] = record
+        records = [record for record in map(_parsed, lines) if record is not None]
+        if not records and any(line.strip("\0 \t") and not line.startswith(_BEGINNING) for line in lines):
+            raise InputError(
+                f"{self.path.name} in the output folder is no record of a batch", "move it away, or use another folder"
+            )
+        self._records |= {record.output: record for record in records}
 
     def start_anew(self) -> None:
-        """Forget what earlier runs have done; their results stay until they are replaced."""
+        """Forget what earlier runs have done; their results stay until they are replaced.
+
+        Raises:
+            InputError: as `load`.
+        """
+        self.load()
         self._records.clear()
         self._write("w", "")
 

@@ -83,7 +83,7 @@ def batch(
     if inputs or jobs is None:
         if not inputs:
             raise InputError("there is no CT to segment", "give files or folders, or --jobs FILE")
-        todo += jobs_for(inputs, output, suffix, prompts, threshold)
+        todo += jobs_for(inputs, output, suffix, prompts, threshold, reporter.say)
     check_distinct(todo)
     _check_prompts(todo)
     model = _anchored(model)
@@ -109,6 +109,8 @@ def batch(
             for number, record in enumerate(records, start=skipped + 1):
                 manifest.add(record)
                 reporter.say(f"[{number}/{len(todo)}] {_line(record)}")
+                for note in record.notes:
+                    reporter.say(f"[{number}/{len(todo)}] {record.case}: note: {note}")
     _finish(manifest.records(names), skipped, clock, as_json)
 
 

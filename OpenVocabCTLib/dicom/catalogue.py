@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from OpenVocabCTLib.checks import SUBJECT
 from OpenVocabCTLib.dicom.frames import CT_IMAGE, ENHANCED_CT, HOUNSFIELD_TYPES, TAGS, Frame, damaged, frames_of, silent
-from OpenVocabCTLib.dicom.locations import Location, list_locations, looks_like_dicom
+from OpenVocabCTLib.dicom.locations import Location, archives_kept_open, list_locations, looks_like_dicom
 from OpenVocabCTLib.errors import InputError
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def scan(source: Path) -> Catalogue:
     import pydicom
 
     catalogue = Catalogue()
-    with silent():
+    with silent(), archives_kept_open():
         for location in list_locations(source):
             with location.open() as file:
                 form = looks_like_dicom(file)
@@ -163,7 +163,7 @@ def scan(source: Path) -> Catalogue:
 
 
 def _sort_in(catalogue: Catalogue, location: Location, header: Dataset) -> None:
-    reason = _reason_to_leave_out(header)
+    reason = reason_to_leave_out(header)
     if reason:
         catalogue.leave_out(header, reason)
         return
@@ -177,7 +177,7 @@ def _sort_in(catalogue: Catalogue, location: Location, header: Dataset) -> None:
             catalogue.add(frame)
 
 
-def _reason_to_leave_out(header: Dataset) -> str:
+def reason_to_leave_out(header: Dataset) -> str:
     """Say in one noun what a file holds that is not a slice of a CT; "" for a CT image."""
     modality, kind = _text(header, "Modality"), str(header.get("SOPClassUID", ""))
     if kind != CT_IMAGE and kind not in ENHANCED_CT:

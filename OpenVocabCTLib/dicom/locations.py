@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -19,6 +20,8 @@ ZIP_SUFFIX = ".zip"
 _BYSTANDERS = frozenset({"DICOMDIR", ".DS_STORE", "THUMBS.DB", "DESKTOP.INI"})
 _LARGEST_MEMBER_BYTES = 4 * 2**30
 _MAGIC_OFFSET, _MAGIC = 128, b"DICM"
+# Of the thread that reads; other threads open their own.
+_kept_open: ContextVar[dict[Path, zipfile.ZipFile] | None] = ContextVar("archives kept open", default=None)
 _OLD_START = b"\x08\x00"  # group 0008, little endian: a data set without the header of PS3.10
 
 
@@ -70,7 +73,7 @@ def list_locations(source: Path) -> tuple[Location, ...]:
             found = [Location(source, member.filename) for member in archive.infolist() if not member.is_dir()]
     else:
         return (Location(source),)
-    return tuple(sorted(location for location in found if not _is_bystander(location)))
+    return tuple(sorted(location for location in found if not is_bystander(location)))
 
 
 def is_dicom_file(path: Path) -> bool:
@@ -88,16 +91,41 @@ def looks_like_dicom(file: BinaryIO) -> str:
     return "bare" if start.startswith(_OLD_START) else ""
 
 
-def _is_bystander(location: Location) -> bool:
-    return location.name.upper() in _BYSTANDERS or location.member.startswith("__MACOSX/")
+def is_bystander(location: Location) -> bool:
+    """Say whether a file is there for the operating system, or only lists the others."""
+    name = location.name.upper()
+    return name in _BYSTANDERS or name.startswith("._") or location.member.startswith("__MACOSX/")
+
+
+@contextmanager
+def archives_kept_open() -> Iterator[None]:
+    """Open each zip once for all that is read from it in the block: opening it reads the list of all its members."""
+    if _kept_open.get() is not None:
+        yield
+        return
+    archives: dict[Path, zipfile.ZipFile] = {}
+    token = _kept_open.set(archives)
+    try:
+        yield
+    finally:
+        _kept_open.reset(token)
+        for archive in archives.values():
+            archive.close()
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise InputError(f"{SUBJECT} is not a zip that can be read", "copy it again, or unpack it") from error
+    kept = _kept_open.get()
+    archive = None if kept is None else kept.get(path)
+    if archive is None:
+        try:
+            archive = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+            raise InputError(f"{SUBJECT} is not a zip that can be read", "copy it again, or unpack it") from error
+    if kept is not None:
+        kept[path] = archive
+        yield archive
+        return
     with archive:
         yield archive
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from OpenVocabCTLib.checks import INT16, SUBJECT
 from OpenVocabCTLib.dicom.frames import CT_IMAGE, Frame, damaged, silent
-from OpenVocabCTLib.dicom.locations import Location
+from OpenVocabCTLib.dicom.locations import Location, archives_kept_open
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.files import itk_errors
 
@@ -46,8 +46,15 @@ def read_pixels(frames: Sequence[Frame]) -> NDArray[Any]:
     """
     dtype = np.int16 if all(frame.is_integral for frame in frames) else np.float32
     array = np.empty((len(frames), *frames[0].size), dtype=dtype)
+    with archives_kept_open():
+        for k, pixels in enumerate(_each(frames)):
+            array[k] = pixels
+    return array
+
+
+def _each(frames: Sequence[Frame]) -> Iterator[NDArray[Any]]:
     opened: tuple[Location, Dataset] | None = None  # the frames of an enhanced CT share a file
-    for k, frame in enumerate(frames):
+    for frame in frames:
         with silent():
             try:
                 if opened is None or opened[0] != frame.location:
@@ -59,8 +66,7 @@ def read_pixels(frames: Sequence[Frame]) -> NDArray[Any]:
             raise InputError(
                 f"{SUBJECT} has a slice of another size ({frame.location.name})", "give a series of single slices"
             )
-        array[k] = _rescaled(stored, frame)
-    return array
+        yield _rescaled(stored, frame)
 
 
 def _damaged(frame: Frame) -> InputError:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from OpenVocabCTLib.dicom.frames import Frame, damaged, silent
-from OpenVocabCTLib.dicom.locations import Location
+from OpenVocabCTLib.dicom.locations import Location, archives_kept_open
 from OpenVocabCTLib.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,14 +44,15 @@ class DicomSource:
 
         unreadable: tuple[type[Exception], ...] = (OSError, *damaged())
         headers: list[Dataset] = []
-        for location in self.locations:
-            try:
-                with silent(), location.open() as file:
-                    headers.append(pydicom.dcmread(file, stop_before_pixels=True, force=True))
-            except unreadable as error:
-                raise InputError(
-                    f"the source image {location.name} cannot be read any more", "keep the CT until all is written"
-                ) from error
+        with silent(), archives_kept_open():
+            for location in self.locations:
+                try:
+                    with location.open() as file:
+                        headers.append(pydicom.dcmread(file, stop_before_pixels=True, force=True))
+                except unreadable as error:
+                    raise InputError(
+                        f"the source image {location.name} cannot be read any more", "keep the CT until all is written"
+                    ) from error
         return headers
 
     def onto_frames(self, geometry: Geometry) -> SourceGrid:

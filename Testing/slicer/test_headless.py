@@ -321,6 +321,19 @@ def test_a_result_never_replaces_its_input(tmp_path: Path, capsys: pytest.Captur
     assert ct.read_bytes() == before
 
 
+def test_a_table_of_something_else_is_not_overwritten(
+    cts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "summary.csv").write_text("patient,diagnosis\n1,x\n")
+    assert batch(Engine(), "--input", cts, "--prompt", "liver", "--output", out) == 2
+    assert "summary.csv in the output folder is no table of a batch" in capsys.readouterr().err
+    assert files(out) == {"summary.csv"}
+    (out / "summary.csv").write_text("input,output,status,prompt,name\n")  # as an earlier version began it
+    assert batch(Engine(), "--input", cts, "--prompt", "liver", "--output", out) == 0
+
+
 def test_names_that_a_spreadsheet_would_run_are_quoted(tmp_path: Path) -> None:
     ct = write_ct(tmp_path / "=cmd.nrrd")
     out = tmp_path / "out"

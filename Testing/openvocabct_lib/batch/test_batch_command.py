@@ -117,6 +117,26 @@ def test_bad_usage_is_found_before_anything_is_done(line: str, cts: Path, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("resume", [(), ("--resume",)])
+def test_a_job_list_of_the_name_of_the_record_is_not_overwritten(
+    resume: tuple[str, ...], cts: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    jobs = tmp_path / "out" / "manifest.jsonl"
+    jobs.write_text(json.dumps({"input": str(cts / "a.nii.gz"), "prompts": ["bones"]}))
+    before = jobs.read_text()
+    last = assert_one_line_error(run("batch", "--jobs", jobs, "-o", tmp_path / "out", *resume), 2)
+    assert "manifest.jsonl in the output folder is no record of a batch" in last
+    assert jobs.read_text() == before
+
+
+def test_what_was_noticed_about_a_ct_is_said(cts: Path, tmp_path: Path) -> None:
+    (cts / "x.zip").write_bytes(b"no zip")
+    said = run("batch", cts, *PROMPTS, "-o", tmp_path / "out").stderr.splitlines()
+    assert sum("note: a note" in line for line in said) == 3
+    assert any(line.startswith("x.zip passed over") for line in said)
+
+
 @pytest.mark.parametrize("how", ["its own name", "a link", "a row of the job list"])
 def test_a_result_never_replaces_an_input(how: str, cts: Path, tmp_path: Path) -> None:
     before = (cts / "a.nii.gz").read_bytes()

@@ -3,11 +3,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from OpenVocabCTLib.batch.inputs import Case
 from OpenVocabCTLib.batch.jobs import Job, check_distinct, jobs_for, read_jobs
 from OpenVocabCTLib.errors import InputError
+from OpenVocabCTLib.volume import CTVolume
+from Testing.openvocabct_lib.ct_phantoms import ct_phantom
+from Testing.openvocabct_lib.dicom_series import SERIES, write_series
 
 
 def write(path: Path, text: str) -> Path:
@@ -68,6 +72,33 @@ def test_no_file_and_no_text(tmp_path: Path) -> None:
     (tmp_path / "jobs.csv").write_bytes(b"input,prompts\n\xff\xfe,liver\n")
     with pytest.raises(InputError, match="UTF-8"):
         read_jobs(tmp_path / "jobs.csv", tmp_path, ".nrrd")
+
+
+def test_a_row_with_a_folder_means_what_segment_reads_from_it(tmp_path: Path) -> None:
+    """Not the first of its CTs by name, which of a patient's folder is the localizer or any other series."""
+    scout = {"SeriesInstanceUID": f"{SERIES}.8", "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
+    write_series(tmp_path / "patient/1_scout", ct_phantom()[:2], **scout)
+    write_series(tmp_path / "patient/2_thick", ct_phantom()[:4], SeriesInstanceUID=f"{SERIES}.7")
+    write_series(tmp_path / "patient/3_thin", ct_phantom())
+    (tmp_path / "single").mkdir()
+    (tmp_path / "single" / "ct.nrrd").touch()
+    (tmp_path / "letters").mkdir()
+    table = write(tmp_path / "jobs.csv", "input\npatient\nsingle\nletters\n")
+    jobs = read_jobs(table, tmp_path / "out", ".seg.nrrd", ["liver"])
+    assert [job.case.source for job in jobs] == [
+        tmp_path / "patient", tmp_path / "single" / "ct.nrrd", tmp_path / "letters",
+    ]  # fmt: skip
+    assert [job.case.output.name for job in jobs] == ["patient.seg.nrrd", "ct.seg.nrrd", "letters.seg.nrrd"]
+    np.testing.assert_array_equal(CTVolume.read(jobs[0].case.source).array, ct_phantom())
+
+
+def test_a_row_with_a_folder_of_several_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "many").mkdir()
+    for name in ("a.nrrd", "b.nrrd"):
+        (tmp_path / "many" / name).touch()
+    table = write(tmp_path / "jobs.csv", "input\nmany\n")
+    with pytest.raises(InputError, match="row 2: many is a folder with 2 CTs: name each"):
+        read_jobs(table, tmp_path / "out", ".seg.nrrd", ["liver"])
 
 
 def test_two_results_in_one_file_are_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,21 @@ def test_start_anew_and_no_file(tmp_path: Path) -> None:
     manifest.start_anew()
     assert manifest.records(["a.nrrd"]) == ()
     assert manifest.path.read_text() == ""
+
+
+@pytest.mark.parametrize("start", [Manifest.load, Manifest.start_anew])
+def test_a_file_of_something_else_is_left_alone(start: Callable[[Manifest], None], tmp_path: Path) -> None:
+    (tmp_path / "manifest.jsonl").write_text('{"input": "a.nii.gz", "prompts": ["liver"]}\n')
+    with pytest.raises(InputError, match="no record of a batch"):
+        start(Manifest(tmp_path / "manifest.jsonl"))
+    assert "liver" in (tmp_path / "manifest.jsonl").read_text()
+
+
+@pytest.mark.parametrize("rest", ["", "\n", '{"case": "a", "ou', "\0\0\0"])
+def test_what_is_left_of_a_first_record_is_no_file_of_something_else(rest: str, tmp_path: Path) -> None:
+    (tmp_path / "manifest.jsonl").write_text(rest)
+    Manifest(tmp_path / "manifest.jsonl").load()
+    Manifest(tmp_path / "manifest.jsonl").start_anew()
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:

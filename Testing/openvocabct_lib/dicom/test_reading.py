@@ -213,6 +213,30 @@ def test_a_zip_is_the_folder(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ct", "study.ZIP"]
 
 
+def test_a_zip_is_opened_as_often_however_much_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening it reads the list of all its members: once for each of them would take minutes for a large study."""
+    opened: list[Path] = []
+    real = zipfile.ZipFile
+
+    def counted(path: Path, *words: Any) -> zipfile.ZipFile:
+        opened.append(path)
+        return real(path, *words)
+
+    times = []
+    for slices in (3, 9):
+        write_series(tmp_path / f"{slices}", ct_phantom()[:slices])
+        path = zipped(tmp_path / f"{slices}", tmp_path / f"{slices}.zip")
+        opened.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr("zipfile.ZipFile", counted)
+            volume = CTVolume.read(path)
+            assert volume.dicom is not None
+            assert len(volume.dicom.headers()) == slices
+        times.append(len(opened))
+    assert times[0] == times[1] <= 4
+    path.unlink()  # nothing holds it open
+
+
 def test_a_zip_with_a_damaged_member(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_clinical(tmp_path / "ct")
     path = zipped(tmp_path / "ct", tmp_path / "study.zip")
