@@ -1,8 +1,8 @@
 """Reading DICOM CT: pydicom for the headers, GDCM (through SimpleITK) for compressed pixels.
 
 `locations` finds the files, `frames` reads the header of each image, `catalogue` sorts them into series, `series`
-makes a volume of one of them with `pixels`. `looking` tells CT from the rest at a glance. `source` keeps what a DICOM
-result has to say about its source images.
+makes a volume of one of them with `phases` and `pixels`. `looking` tells CT from the rest at a glance. `source` keeps
+what a DICOM result has to say about its source images.
 """
 
 from __future__ import annotations

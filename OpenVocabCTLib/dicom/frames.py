@@ -31,7 +31,8 @@ HOUNSFIELD_TYPES = ("", "HU", "US")  # US is "unspecified"; what the voxels look
 MOST_FRAMES = 20_000
 TAGS = (
     "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "StudyInstanceUID",
-    "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "AcquisitionNumber", "InstanceNumber", "Rows", "Columns",
+    "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "AcquisitionNumber", "InstanceNumber",
+    "TemporalPositionIdentifier", "Rows", "Columns",
     "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept",
     "RescaleType", "SamplesPerPixel", "NumberOfFrames", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
@@ -62,6 +63,7 @@ class Frame:
         series_number: number that the scanner gave the series, 0 where it gave none.
         description: what the scanner calls the series.
         order: acquisition and instance number.
+        acquisition: acquisition number and position in time, which the images of one phase share; 0 where unsaid.
         size: rows, columns.
         spacing: mm between rows, between columns.
         position: (3,) centre of the first pixel.
@@ -79,6 +81,7 @@ class Frame:
     series_number: int
     description: str
     order: tuple[int, int]
+    acquisition: tuple[int, int]
     size: tuple[int, int]
     spacing: tuple[float, float]
     position: NDArray[np.float64]
@@ -152,6 +155,7 @@ def _frame(location: Location, header: Dataset, number: int | None, place_of: An
         axes = np.array(place["ImageOrientationPatient"], dtype=float).reshape(2, 3)
         spacing = (float(place["PixelSpacing"][0]), float(place["PixelSpacing"][1]))
         rescale = _rescale(place)
+        order = _order(header, number, place)
         numbers = (*position, *axes.ravel(), *spacing, *(rescale or ()))
         if not all(math.isfinite(x) for x in numbers):
             return None
@@ -164,7 +168,8 @@ def _frame(location: Location, header: Dataset, number: int | None, place_of: An
             series_uid=str(header.get("SeriesInstanceUID", "")),
             series_number=int(header.get("SeriesNumber") or 0),
             description=str(header.get("SeriesDescription") or ""),
-            order=_order(header, number, place),
+            order=order,
+            acquisition=(order[0], _position_in_time(header if number is None else place)),
             size=(int(header.Rows), int(header.Columns)),
             spacing=spacing,
             position=position,
@@ -180,6 +185,13 @@ def _order(header: Dataset, number: int | None, place: dict[str, Any]) -> tuple[
     if number is None:
         return int(header.get("AcquisitionNumber") or 0), int(header.get("InstanceNumber") or 0)
     return int(place.get("FrameAcquisitionNumber") or place.get("TemporalPositionIndex") or 0), number
+
+
+def _position_in_time(source: Any) -> int:
+    try:
+        return int(source.get("TemporalPositionIdentifier") or source.get("TemporalPositionIndex") or 0)
+    except damaged():  # nothing else depends on it
+        return 0
 
 
 def _rescale(place: dict[str, Any]) -> tuple[float, float] | None:

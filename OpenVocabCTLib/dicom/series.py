@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from OpenVocabCTLib.checks import SUBJECT
 from OpenVocabCTLib.dicom.catalogue import Catalogue, distinct, no_ct, scan
 from OpenVocabCTLib.dicom.frames import Frame
+from OpenVocabCTLib.dicom.phases import SAME_POSITION_MM, one_phase
 from OpenVocabCTLib.dicom.pixels import read_pixels
 from OpenVocabCTLib.dicom.source import DicomSource
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.geometry import Geometry
 from OpenVocabCTLib.regrid import even_out, lay_upright
-
-SAME_POSITION_MM = 0.01
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ def read_series(source: Path, series: str | None = None) -> Series:
         InputError: no such series, a damaged slice, too many missing slices, or slices that do not line up.
     """
     frames, notes = _choose(scan(source), series)
+    frames, phases = one_phase(frames)
     frames, dropped = _distinct_positions(frames)
     _check_rescale(frames)
     array = read_pixels(frames)
@@ -69,7 +69,7 @@ def read_series(source: Path, series: str | None = None) -> Series:
     axes, spacing = _most_common_plane(frames)
     array, positions, uneven = even_out(array, positions, np.cross(*axes))
     array, geometry, tilt = lay_upright(array, positions, axes, spacing)
-    notes = (*notes, *dropped, *uneven, *tilt)
+    notes = (*notes, *phases, *dropped, *uneven, *tilt)
     return Series(array, geometry, notes, DicomSource(tuple(frames)), resampled=bool(uneven or tilt))
 
 

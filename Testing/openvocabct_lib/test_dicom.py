@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,62 @@ def test_the_first_of_two_phases_is_read(tmp_path: Path) -> None:
     volume = CTVolume.read(tmp_path)
     np.testing.assert_array_equal(volume.array, ct_phantom())
     assert volume.notes == ("9 other images at the same positions dropped (another phase?)",)
+
+
+def write_acquisitions(folder: Path, ct: NDArray[Any], numbers: Sequence[int], **options: Any) -> None:
+    """Write every slice with an acquisition number of its own."""
+    for k, (pixels, number) in enumerate(zip(ct, numbers, strict=True)):
+        place = (-50.0, -40.0, 100.0 + 2.5 * k)
+        write_slice(folder / f"{k}", pixels, place, AcquisitionNumber=number, InstanceNumber=k + 1, **options)
+
+
+@pytest.mark.parametrize("tell", ["AcquisitionNumber", "TemporalPositionIdentifier"])
+@pytest.mark.parametrize("shift", [1.25, 0.5, -1.25])
+def test_phases_between_the_slices_of_each_other_are_not_one_volume(tell: str, shift: float, tmp_path: Path) -> None:
+    late = {"AcquisitionNumber": 1, "TemporalPositionIdentifier": 1} | {tell: 2}
+    early = {"AcquisitionNumber": 1, "TemporalPositionIdentifier": 1}
+    write_series(tmp_path / "a", ct_phantom(seed=1) + 100, origin=(-50, -40, 100 + shift), **late)
+    write_series(tmp_path / "b", ct_phantom(), **early)
+    volume = CTVolume.read(tmp_path)
+    np.testing.assert_array_equal(volume.array, ct_phantom())
+    assert volume.notes == ("9 other images of another acquisition between the slices dropped (another phase?)",)
+
+
+def test_the_finer_of_two_phases_is_read_whole(tmp_path: Path) -> None:
+    """Every second of its slices lies where the coarser, earlier one has one."""
+    write_series(tmp_path / "a", ct_phantom()[::2] + 100, step=(0, 0, 5), AcquisitionNumber=1)
+    write_series(tmp_path / "b", ct_phantom(), AcquisitionNumber=2)
+    volume = CTVolume.read(tmp_path)
+    np.testing.assert_array_equal(volume.array, ct_phantom())
+    assert volume.notes == ("5 other images at the same positions dropped (another phase?)",)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        [1] * 4 + [2] * 5,  # two blocks
+        list(range(1, 10)),  # one for every table position
+        [1, 1, 1, 2, 2, 2, 3, 3, 3],
+        [2, 2, 2, 2, 2, 1, 1, 1, 1],
+        [1, 1, 1, 2, 2, 2, 2, 1, 1],  # a block in the gap of another
+        [3, 1, 3, 3, 1, 3, 3, 1, 1],  # numbers that mean nothing
+        [0] * 8 + [1],
+    ],
+)
+def test_acquisitions_that_follow_each_other_are_one_volume(numbers: list[int], tmp_path: Path) -> None:
+    write_acquisitions(tmp_path, ct_phantom(), numbers)
+    volume = CTVolume.read(tmp_path)
+    np.testing.assert_array_equal(volume.array, ct_phantom())
+    assert volume.notes == ()
+
+
+def test_where_two_blocks_overlap_the_larger_one_is_taken(tmp_path: Path) -> None:
+    ct = ct_phantom((18, 12, 15))
+    write_series(tmp_path / "a", ct[:11], AcquisitionNumber=1)
+    write_series(tmp_path / "b", ct[8:], origin=(-50, -40, 120), AcquisitionNumber=2)
+    shifted = CTVolume.read(tmp_path)
+    np.testing.assert_array_equal(shifted.array, ct)
+    assert shifted.notes == ("3 other images at the same positions dropped (another phase?)",)
 
 
 def test_the_series_with_most_slices_is_read(tmp_path: Path) -> None:
