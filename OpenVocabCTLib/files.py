@@ -54,6 +54,10 @@ def read_file(path: Path) -> tuple[NDArray[Any], Geometry, tuple[str, ...]]:
         raise InputError(
             f"{SUBJECT} is of an unknown kind", f"give one of {', '.join(IMAGE_IO)}, or the folder of a DICOM series"
         )
+    if IMAGE_IO[suffix] == "NiftiImageIO" and path.name[-len(suffix) :] not in (suffix, suffix.upper()):
+        raise InputError(
+            f"{SUBJECT} ends in upper and lower case, which NIfTI forbids", f"rename it to end in {suffix}"
+        )
     if path.stat().st_size == 0:
         raise InputError(f"{SUBJECT} is empty", "copy it again")
     geometry, payload, notes = _check_header(path, suffix)

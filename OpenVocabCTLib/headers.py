@@ -30,6 +30,8 @@ SAVE_AGAIN = "save or copy it again"
 WRONG_NAME = "check the file, its content does not fit its name"
 
 META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
+_NRRD_MM = {"", "???", "mm", "millimeter", "millimeters", "millimetre", "millimetres"}
+_META_SCALE = {"Slope": 1.0, "Offset": 0.0}
 # Spaces with named anatomical axes; "scanner-xyz" or "space dimension: 3" do not say where left is.
 NRRD_SPACES = {
     "right-anterior-superior", "ras", "left-anterior-superior", "las", "left-posterior-superior", "lps",
@@ -149,6 +151,10 @@ def check_nrrd(path: Path) -> Payload | None:
     if len(vectors) != 3:
         raise InputError(f"{SUBJECT} does not say how large its voxels are", "write it again with 'space directions'")
     check_spacing(math.hypot(*map(float, vector.split(","))) for vector in vectors)
+    units = re.findall(r'"([^"]*)"|(\S+)', fields.get("space units", ""))
+    other = sorted({(quoted or bare).strip().lower() for quoted, bare in units} - _NRRD_MM)
+    if other:  # ITK takes every number for millimetres
+        raise InputError(f"{SUBJECT} is measured in {other[0][:16]}, not in mm", "write it again with its sizes in mm")
     compressed = fields.get("encoding", "").lower() in ("gzip", "gz")
     data_file = fields.get("data file") or fields.get("datafile")
     if data_file is None:
@@ -175,6 +181,12 @@ def check_metaimage(path: Path) -> tuple[Payload | None, tuple[str, ...]]:
     if len(spacing) < len(fields["DimSize"].split()):
         raise InputError(f"{SUBJECT} does not say how large its voxels are", "write it again with 'ElementSpacing'")
     check_spacing(map(float, spacing))
+    scale = [float(fields.get(f"ElementToIntensityFunction{word}", usual)) for word, usual in _META_SCALE.items()]
+    if scale != list(_META_SCALE.values()):  # ITK leaves the voxels as they are stored
+        raise InputError(
+            f"{SUBJECT} stores its voxels with a slope of {scale[0]:g} and an offset of {scale[1]:g}",
+            "write it again with the Hounsfield units themselves",
+        )
     notes: tuple[str, ...] = ()
     if not fields.keys() & {"TransformMatrix", "Rotation", "Orientation"}:
         notes = ("the header has no direction: axes taken as left, posterior, superior",)

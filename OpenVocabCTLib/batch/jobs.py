@@ -14,7 +14,7 @@ from typing import Any
 
 from OpenVocabCTLib.batch.inputs import Case, Say, check_inputs_stay, find_cases, one_case
 from OpenVocabCTLib.errors import InputError
-from OpenVocabCTLib.output.formats import LABEL_MAP_SUFFIXES, SEG_NRRD
+from OpenVocabCTLib.output.formats import LABEL_MAP_SUFFIXES, SEG_NRRD, output_suffix
 from OpenVocabCTLib.output.segmentation import Overlap
 
 FORMATS = (SEG_NRRD, *LABEL_MAP_SUFFIXES)
@@ -170,6 +170,7 @@ def _inside(output: Path, name: object, where: str) -> Path:
         raise InputError(f"{where} has an output outside of the output folder", "give a path within it")
     if not name.lower().endswith(FORMATS):
         raise InputError(f"{where} has an output of unknown format", f"end it with {', '.join(FORMATS)}")
+    output_suffix(Path(name), FORMATS)
     return output / name
 
 

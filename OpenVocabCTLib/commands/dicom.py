@@ -36,11 +36,11 @@ def list_series(
     with naming(printable(source)):
         catalogue = scan(source)
     series = catalogue.summaries()
+    if not series:
+        raise InputError(f"{printable(source)} holds no DICOM file", "give a folder or zip of DICOM")
     if as_json:
         print_json({"series": [asdict(one) for one in series], "notes": list(catalogue.notes())})
         return
-    if not series:
-        raise InputError(f"{printable(source)} holds no DICOM file", "give a folder or zip of DICOM")
     studies = {uid: number for number, uid in enumerate(dict.fromkeys(one.study_uid for one in series), start=1)}
     rows = [
         (

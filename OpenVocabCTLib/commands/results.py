@@ -18,6 +18,7 @@ NOTHING = "-"
 def segment_record(segment: Segment) -> dict[str, Any]:
     """Describe one answer for ``--json``: volume in ml, intensity in HU, time in seconds."""
     return {
+        "id": segment.id,
         "prompt": segment.prompt,
         "canonical": segment.canonical,
         "code": code_record(segment.terminology),

@@ -41,6 +41,7 @@ def serve(
     from OpenVocabCTLib.worker.studies import GIGABYTE, Limits
 
     check_device(device)
+    _check_there(model, device)
     upload = int(max_upload_gb * GIGABYTE)
     options = ServeOptions(
         host=host,
@@ -59,3 +60,20 @@ def serve(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
+
+
+def _check_there(model: str | None, device: str) -> None:
+    """Refuse a model or device that was named and is not there, of which clients would hear only when they ask.
+
+    Raises:
+        ModelError: there is no such model.
+        InputError: this machine has no such device.
+    """
+    if model is not None:
+        from OpenVocabCTLib.models.checkpoints import resolve
+
+        resolve(model)
+    if device not in ("auto", "cpu"):
+        from OpenVocabCTLib.inference.devices import choose_compute
+
+        choose_compute(device)

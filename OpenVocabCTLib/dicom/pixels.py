@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _RLE = "1.2.840.10008.1.2.5"
+_PADDING_HU = -2048  # what scanners put there that fits into Hounsfield units
 _HTJ2K = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (201, 202, 203))
 _PIXEL_KEYWORDS = (
     "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
@@ -60,13 +61,14 @@ def _each(frames: Sequence[Frame]) -> Iterator[NDArray[Any]]:
                 if opened is None or opened[0] != frame.location:
                     opened = (frame.location, _read(frame.location))
                 stored = _stored(opened[1], frame.number or 0)
+                padding = _padding(opened[1])
             except damaged() as error:
                 raise _damaged(frame) from error
         if stored.shape != frame.size:
             raise InputError(
                 f"{SUBJECT} has a slice of another size ({frame.location.name})", "give a series of single slices"
             )
-        yield _rescaled(stored, frame)
+        yield _rescaled(stored, frame, padding)
 
 
 def _damaged(frame: Frame) -> InputError:
@@ -80,7 +82,8 @@ def _read(location: Location) -> Dataset:
         return pydicom.dcmread(file, force=True)
 
 
-def _rescaled(stored: NDArray[Any], frame: Frame) -> NDArray[Any]:
+def _rescaled(stored: NDArray[Any], frame: Frame, padding: tuple[int, int] | None) -> NDArray[Any]:
+    """Return HU; stored values from `padding` low to high, which only fill up the slice, may be beyond them."""
     slope, intercept = frame.rescale or (1.0, 0.0)
     values: NDArray[Any]
     if frame.is_integral:
@@ -88,8 +91,28 @@ def _rescaled(stored: NDArray[Any], frame: Frame) -> NDArray[Any]:
     else:
         values = stored.astype(np.float64) * slope + intercept
     if values.min() < INT16.min or values.max() > INT16.max:
-        raise InputError(f"{SUBJECT} has a slice with values beyond Hounsfield units", "export the series again")
+        beyond = (values < INT16.min) | (values > INT16.max)
+        if padding is None or not ((stored[beyond] >= padding[0]) & (stored[beyond] <= padding[1])).all():
+            raise InputError(f"{SUBJECT} has a slice with values beyond Hounsfield units", "export the series again")
+        values[beyond] = _PADDING_HU
     return values
+
+
+def _padding(dataset: Dataset) -> tuple[int, int] | None:
+    """Return the lowest and highest stored value that stands for "no image here" (PS3.3 C.7.5.1.1.2)."""
+    first = dataset.get("PixelPaddingValue")
+    if first is None:
+        return None
+    ends = (first, dataset.get("PixelPaddingRangeLimit", first))
+    low, high = sorted(_as_stored(int(value), dataset) for value in ends)
+    return low, high
+
+
+def _as_stored(value: int, dataset: Dataset) -> int:
+    """Give a value the sign that the pixels have: some writers store a negative one as unsigned, and the reverse."""
+    bits = int(dataset.BitsAllocated)
+    lowest = -(1 << (bits - 1)) if int(dataset.PixelRepresentation) else 0
+    return (value - lowest) % (1 << bits) + lowest
 
 
 def _stored(dataset: Dataset, index: int) -> NDArray[Any]:

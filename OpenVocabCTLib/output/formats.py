@@ -11,6 +11,7 @@ from OpenVocabCTLib.output.atomic import os_error, probe_folder
 
 SEG_NRRD = ".seg.nrrd"
 LABEL_MAP_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+_NIFTI = (".nii.gz", ".nii")
 DICOM_SEG = ".dcm"
 RTSTRUCT = ".rtstruct.dcm"
 DICOM_SUFFIXES = (RTSTRUCT, DICOM_SEG)  # only for a CT that was read from DICOM
@@ -33,7 +34,7 @@ def check_output(path: str | os.PathLike[str], suffixes: Sequence[str] = SEGMENT
         InputError: on an unknown suffix, a folder that does not exist or cannot be written, or a path that is a folder.
     """
     path = Path(path)
-    suffix = _suffix(path, suffixes)
+    suffix = output_suffix(path, suffixes)
     target = Path(os.path.realpath(path))
     try:
         if target.is_dir():
@@ -47,10 +48,19 @@ def check_output(path: str | os.PathLike[str], suffixes: Sequence[str] = SEGMENT
     return suffix
 
 
-def _suffix(path: Path, suffixes: Sequence[str]) -> str:
+def output_suffix(path: Path, suffixes: Sequence[str] = SEGMENTATION_SUFFIXES) -> str:
+    """Return the suffix that chooses a format, lower case: one of `suffixes`.
+
+    Raises:
+        InputError: it is none of them, or one that no program would read.
+    """
     name = path.name.lower()
     for suffix in sorted(suffixes, key=len, reverse=True):
         if name.endswith(suffix) and name != suffix:
+            if suffix in _NIFTI and path.name[-len(suffix) :] not in (suffix, suffix.upper()):
+                raise InputError(
+                    f"{path.name} ends in upper and lower case, which NIfTI forbids", f"end it with {suffix}"
+                )
             return suffix
     ending = "".join(path.suffixes) or path.name
     raise InputError(

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 _STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.1"
+_NAME_LENGTH = 60  # of the 64 characters of a DICOM text, four are for a number
 _CHANNELS = 64  # how many are tried
 _ON_CENTRE = 1e-3  # pixels
 _COPIED = (
@@ -134,11 +135,12 @@ def _add_structures(dataset: Dataset, segmentation: Segmentation, origin: Origin
 
     algorithm = algorithm_of(segmentation)
     dataset.StructureSetROISequence, dataset.ROIContourSequence, dataset.RTROIObservationsSequence = [], [], []
+    names: set[str] = set()
     for number, segment in enumerate(segmentation.found, start=1):
         structure, contours, observation = Dataset(), Dataset(), Dataset()
         structure.ROINumber = contours.ReferencedROINumber = observation.ReferencedROINumber = number
         structure.ReferencedFrameOfReferenceUID = origin.headers[0].FrameOfReferenceUID
-        structure.ROIName = tg263_name(segment.canonical) or label_of(segment)
+        structure.ROIName = _own_name(tg263_name(segment.canonical) or label_of(segment), names)
         structure.ROIGenerationAlgorithm = "AUTOMATIC"
         structure.ROIGenerationDescription = f"{algorithm.name} {algorithm.version}"[:64]
         contours.ROIDisplayColor = list(segment.colour)
@@ -151,6 +153,16 @@ def _add_structures(dataset: Dataset, segmentation: Segmentation, origin: Origin
         dataset.StructureSetROISequence.append(structure)
         dataset.ROIContourSequence.append(contours)
         dataset.RTROIObservationsSequence.append(observation)
+
+
+def _own_name(name: str, taken: set[str]) -> str:
+    """Return a name that no other structure has: planning systems tell structures apart by it."""
+    number, candidate = 1, name
+    while candidate.casefold() in taken:
+        number += 1
+        candidate = f"{name[:_NAME_LENGTH]}_{number}"
+    taken.add(candidate.casefold())
+    return candidate
 
 
 def _code(segment: Segment) -> Dataset:

@@ -70,6 +70,15 @@ def test_empty_and_text_files(suffix: str, tmp_path: Path, capfd: pytest.Capture
     assert re.search("is not a (NIfTI|NRRD|MetaImage) file|is compressed: rename", refusal(path, capfd))
 
 
+@pytest.mark.parametrize("ending", [".Nii.Gz", ".nii.GZ", ".Nii"])
+def test_a_nifti_ending_in_mixed_case(ending: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The library under ITK complains on the terminal, and the file would be called damaged."""
+    path = write(tmp_path, ending.lower()).rename(tmp_path / f"CT{ending}")
+    assert f"rename it to end in {ending.lower()}" in refusal(path, capfd)
+    upper = path.rename(tmp_path / f"CT{ending.upper()}")
+    np.testing.assert_array_equal(CTVolume.read(upper).array, ct_phantom())
+
+
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
 def test_truncated_files(suffix: str, compress: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -173,6 +182,20 @@ DIRECTIONS_LINE = r"space directions: .*"
         (".nhdr", "space: .*", "space dimension: 3", "does not say which way is left"),
         (".nhdr", "space origin: .*", "space origin: (nan,0,0)", "cannot be read"),
         (".nhdr", "type: .*", "type: block", "cannot be read"),
+        (".nhdr", "encoding:", 'space units: "mm" "mm" "cm"\nencoding:', "is measured in cm, not in mm"),
+        (".nhdr", "encoding:", "space units: um um um\nencoding:", "is measured in um, not in mm"),
+        (
+            ".mhd",
+            "ElementType",
+            "ElementToIntensityFunctionSlope = 2\nElementType",
+            "with a slope of 2 and an offset of 0",
+        ),
+        (
+            ".mhd",
+            "ElementType",
+            "ElementToIntensityFunctionOffset = -1024\nElementType",
+            "an offset of -1024: write it",
+        ),
         (".mhd", "ElementSpacing = .*", "ElementSpacing = 0 1 1", "has a voxel size of 0 x 1 x 1 mm"),
         (".mhd", "ElementSpacing = .*", "ElementSpacing = 1 -1 1", "has a voxel size of 1 x -1 x 1 mm"),
         (".mhd", "ElementSpacing = .*", "ElementSpacing = 1 nan 1", "has a voxel size of 1 x nan x 1 mm"),
@@ -193,6 +216,22 @@ def test_impossible_text_headers(
     suffix: str, old: str, new: str, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert re.search(message, refusal(replaced(tmp_path, suffix, old, new), capfd))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "old", "new"),
+    [
+        (".nhdr", "encoding:", 'space units: "mm" "mm" "mm"\nencoding:'),
+        (".nhdr", "encoding:", 'space units: "" "" ""\nencoding:'),
+        (
+            ".mhd",
+            "ElementType",
+            "ElementToIntensityFunctionSlope = 1.0\nElementToIntensityFunctionOffset = 0\nElementType",
+        ),
+    ],
+)
+def test_what_only_repeats_the_usual_is_read(suffix: str, old: str, new: str, tmp_path: Path) -> None:
+    np.testing.assert_array_equal(CTVolume.read(replaced(tmp_path, suffix, old, new)).array, ct_phantom())
 
 
 def as_vector(array: Any) -> sitk.Image:

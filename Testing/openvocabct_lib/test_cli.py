@@ -83,8 +83,8 @@ def test_json_is_one_object(ct: Path, tmp_path: Path) -> None:
     report = json.loads(result.stdout)
     bones, kidney = report["segments"]
     expected = {
-        "prompt", "canonical", "code", "found", "reason", "presence", "volume_ml", "mean_hu", "threshold", "seconds",
-        "doubts",
+        "id", "prompt", "canonical", "code", "found", "reason", "presence", "volume_ml", "mean_hu", "threshold",
+        "seconds", "doubts",
     }  # fmt: skip
     assert set(bones) == set(kidney) == expected
     assert bones["found"] is True
@@ -92,6 +92,7 @@ def test_json_is_one_object(ct: Path, tmp_path: Path) -> None:
     assert bones["mean_hu"] > 300
     assert bones["threshold"] == 0.25
     assert kidney | {"seconds": 0} == {
+        "id": "left_kidney",
         "prompt": "lt kidney",
         "canonical": "left_kidney",
         "code": {"scheme": "SCT", "value": "64033007", "meaning": "Kidney", "modifier": "Left"},
@@ -192,6 +193,7 @@ BAD_USAGE = {
     "blank prompt": "{ct} -p ' \t' -o {out}",
     "missing input": "{tmp}/missing.nii.gz -p bones -o {out}",
     "unknown suffix": "{ct} -p bones -o {tmp}/out.xyz",
+    "mixed case": "{ct} -p bones -o {tmp}/out.Nii.gz",
     "missing folder": "{ct} -p bones -o {tmp}/no/out.seg.nrrd",
     "folder is a file": "{ct} -p bones -o {tmp}/file/out.seg.nrrd",
     "output is a folder": "{ct} -p bones -o {tmp}",
@@ -513,6 +515,8 @@ def test_a_report_gives_prompts_that_are_linked_to_its_sentences(ct: Path, tmp_p
     findings = {finding["canonical"]: finding for finding in report["report"]}
     assert findings["lytic_bone_lesion"]["sentence"] == "Lytic lesions of the bones."
     assert "bones" in findings["lytic_bone_lesion"]["segments"]
+    ids = {segment["id"] for segment in report["segments"]}
+    assert all(set(finding["segments"]) <= ids for finding in report["report"])
     effusion = next(finding for finding in report["report"] if "effusion" in finding["canonical"])
     assert (effusion["status"], effusion["segments"]) == ("absent", [])
     assert not any("effusion" in name for name in names)

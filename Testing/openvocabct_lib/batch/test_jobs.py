@@ -59,6 +59,7 @@ def test_lines_of_json(tmp_path: Path) -> None:
         ("jobs.jsonl", '{"input": "a.nii", "prompts": "liver", "output": "../a.nii.gz"}', "outside"),
         ("jobs.jsonl", '{"input": "a.nii", "prompts": "liver", "output": "/tmp/a.nii.gz"}', "outside"),
         ("jobs.jsonl", '{"input": "a.nii", "prompts": "liver", "output": "a.png"}', "unknown format"),
+        ("jobs.jsonl", '{"input": "a.nii", "prompts": "liver", "output": "a.Nii"}', "upper and lower case"),
     ],
 )
 def test_bad_job_files_are_refused(name: str, text: str, said: str, tmp_path: Path) -> None:

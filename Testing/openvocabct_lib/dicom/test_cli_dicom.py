@@ -64,6 +64,7 @@ def test_list_of_a_zip_names_no_patient(tmp_path: Path) -> None:
 def test_list_of_nothing(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     check_refusal(run("dicom", "list", tmp_path / name), f"{name} ")
+    check_refusal(run("dicom", "list", tmp_path / name, "--json"), f"{name} ")
 
 
 def test_help_of_the_group() -> None:

@@ -192,6 +192,39 @@ def test_overlays_in_unused_bits(tmp_path: Path) -> None:
     np.testing.assert_array_equal(CTVolume.read(tmp_path).array, stored - 1024)
 
 
+def write_padded(folder: Path, padding: int, **attributes: Any) -> NDArray[np.int16]:
+    """Write a CT whose corners are filled with a stored value; return its HU outside of them."""
+    stored = np.maximum(ct_phantom(), -1024) + 1024
+    stored[:, :3, :3] = padding
+    for k, pixels in enumerate(stored):
+        options = {"RescaleIntercept": -1024} | attributes
+        write_slice(folder / f"{k}", pixels, (0, 0, 3 * k), intercept=0, **options)
+    return stored - 1024
+
+
+@pytest.mark.parametrize(
+    "said", [{"PixelPaddingValue": -32768}, {"PixelPaddingValue": -32700, "PixelPaddingRangeLimit": -32768}]
+)
+def test_padding_below_hounsfield_units(said: dict[str, int], tmp_path: Path) -> None:
+    expected = write_padded(tmp_path, -32768, **said)
+    volume = CTVolume.read(tmp_path)
+    expected[:, :3, :3] = -2048
+    np.testing.assert_array_equal(volume.array, expected)
+
+
+def test_padding_within_hounsfield_units_is_kept(tmp_path: Path) -> None:
+    expected = write_padded(tmp_path, -2000, PixelPaddingValue=-2000)
+    np.testing.assert_array_equal(CTVolume.read(tmp_path).array, expected)
+
+
+@pytest.mark.parametrize("said", [{}, {"PixelPaddingValue": -2000}])
+def test_values_beyond_hounsfield_units_that_are_no_padding(
+    said: dict[str, int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_padded(tmp_path, -32768, **said)
+    assert "values beyond Hounsfield units" in refusal(tmp_path, capfd)
+
+
 # --- zip --------------------------------------------------------------------------------------------------------------
 
 

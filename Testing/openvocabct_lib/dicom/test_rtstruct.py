@@ -19,6 +19,7 @@ from OpenVocabCTLib.prompts import PromptSet, Vocabulary
 from OpenVocabCTLib.volume import CTVolume
 from Testing.openvocabct_lib.dicom.clinical_series import POSITIONS, segmented, write_clinical, write_enhanced
 from Testing.openvocabct_lib.dicom.test_dicom_seg import complaints
+from Testing.openvocabct_lib.output.output_cases import box_mask, segmentation
 
 
 def filled(polygons: list[NDArray[np.float64]], shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -113,3 +114,17 @@ def test_every_tg263_name_is_understood_and_fits() -> None:
         assert tg263_name(concept) == name
     assert tg263_name("left_kidney") == "Kidney_L"
     assert tg263_name(None) is tg263_name("left_rib_3") is None
+
+
+def test_no_two_structures_have_one_name(tmp_path: Path) -> None:
+    """Whatever tells them apart in the prompts: planning systems tell them apart by their names."""
+    write_clinical(tmp_path / "ct")
+    volume = CTVolume.read(tmp_path / "ct")
+    mask = box_mask(volume.geometry.shape, (1, 2, 3), (4, 6, 7))
+    prompts = ("left kidney", "kidney left", "a strange " + "x" * 80, "a strange " + "x" * 90)
+    asked = segmentation(dict.fromkeys(prompts, mask), volume.geometry, volume)
+    asked.write(tmp_path / "x.rtstruct.dcm")
+    names = [one.ROIName for one in pydicom.dcmread(tmp_path / "x.rtstruct.dcm").StructureSetROISequence]
+    assert names[:2] == ["Kidney_L", "Kidney_L_2"]
+    assert len({name.casefold() for name in names}) == 4
+    assert max(map(len, names)) <= 64

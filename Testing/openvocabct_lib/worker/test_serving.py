@@ -215,6 +215,19 @@ def test_what_is_unsafe_or_impossible_is_refused_in_one_line(
     assert not (tmp_path / "w.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [(("--model", "nosuch"), 3, "there is no model 'nosuch'"), (("--device", "cuda:99"), 2, "no device 'cuda:99'")],
+)
+def test_a_model_or_device_that_is_not_there_is_refused_at_once(
+    words: tuple[str, ...], code: int, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, LONG_TOKEN)
+    result = CliRunner().invoke(app, ["serve", *words], obj=fake_services())
+    assert result.exit_code == code, result.output
+    assert sentence in result.stderr and len(result.stderr.splitlines()) == 1
+
+
 def test_a_port_that_is_taken() -> None:
     import socket
 
