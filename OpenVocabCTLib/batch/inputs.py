@@ -14,6 +14,7 @@ from OpenVocabCTLib.dicom.looking import Kind, kind_of
 from OpenVocabCTLib.errors import InputError, OpenVocabCTError
 from OpenVocabCTLib.files import IMAGE_IO
 from OpenVocabCTLib.output.formats import SEG_NRRD
+from OpenVocabCTLib.output.labelmap import check_replaced_image
 from OpenVocabCTLib.output.places import identity
 
 # Beside the slices of a folder these are other CTs, or results; they are none of its slices.
@@ -121,7 +122,7 @@ def _result(stem: Path, output: Path, suffix: str) -> Path:
 
 
 def check_inputs_stay(cases: Iterable[Case]) -> None:
-    """Refuse results that would replace one of the inputs.
+    """Refuse results that would replace one of the inputs, or another image that is no label map.
 
     Raises:
         InputError: one would, under the same name or through a link.
@@ -135,6 +136,7 @@ def check_inputs_stay(cases: Iterable[Case]) -> None:
                 f"the result {case.output.name} would replace the input {replaced}",
                 "give another folder or format for the results",
             )
+        check_replaced_image(case.output)
 
 
 def sources_of(path: Path, output: Path, say: Say | None = None) -> Iterator[tuple[Path, Path]]:

@@ -58,6 +58,7 @@ class Manifest:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._records: dict[str, Record] = {}
+        self._replaces = False
 
     def load(self) -> None:
         """Read what earlier runs have done.
@@ -81,12 +82,15 @@ class Manifest:
     def start_anew(self) -> None:
         """Forget what earlier runs have done; their results stay until they are replaced.
 
+        The file itself is replaced with the first record of this run: one that ends before it, for want of a model or a
+        cluster, takes nothing away.
+
         Raises:
             InputError: as `load`.
         """
         self.load()
         self._records.clear()
-        self._write("w", "")
+        self._replaces = True
 
     def add(self, record: Record) -> None:
         """Note one CT; when this returns, it is on the disk.
@@ -95,7 +99,8 @@ class Manifest:
             InputError, ResourceError: the file cannot be written.
         """
         self._records[record.output] = record
-        self._write("a", json.dumps(asdict(record), allow_nan=False) + "\n")
+        mode, self._replaces = ("w" if self._replaces else "a"), False
+        self._write(mode, json.dumps(asdict(record), allow_nan=False) + "\n")
 
     def finished(self, output: str, settings: str) -> bool:
         """Whether a result was made with the same settings."""

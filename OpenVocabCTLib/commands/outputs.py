@@ -52,11 +52,14 @@ class Outputs:
                 file would be replaced that is no result, or DICOM is asked for of an input that is none.
         """
         from OpenVocabCTLib.output.formats import DICOM_SEG, PREVIEW_SUFFIXES, TABLE_SUFFIXES, check_output
+        from OpenVocabCTLib.output.labelmap import check_replaced_image
 
         self._check_distinct(source, prompts)
         suffix = check_output(self.segmentation)
         if self.is_dicom:
             _check_dicom(source, self.segmentation, suffix)
+        else:
+            check_replaced_image(self.segmentation)
         if self.fractional and suffix != DICOM_SEG:
             raise InputError("only DICOM SEG can be fractional", "end the output with .dcm, or use --probabilities DIR")
         if self.statistics is not None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from OpenVocabCTLib.errors import InputError, ResourceError
+from OpenVocabCTLib.errors import InputError, OpenVocabCTError, ResourceError
 from OpenVocabCTLib.output.atomic import replacing
+from OpenVocabCTLib.output.formats import SEG_NRRD
 
 if TYPE_CHECKING:
     from OpenVocabCTLib.output.segmentation import Overlap, Segmentation
@@ -61,6 +62,31 @@ def label_map(segmentation: Segmentation, overlap: Overlap = "error") -> np.ndar
             inside = inside & ~taken
         region[inside] = value
     return labels
+
+
+def check_replaced_image(path: Path) -> None:
+    """Refuse to replace an image whose voxels are of no type that label maps have here, such as another CT.
+
+    Raises:
+        InputError: there is one of this name.
+    """
+    if path.name.lower().endswith(SEG_NRRD) or not path.is_file():
+        return
+    import SimpleITK as sitk
+
+    from OpenVocabCTLib.files import itk_errors
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        with itk_errors():
+            reader.ReadImageInformation()
+    except OpenVocabCTError:
+        return  # no image, or half of one
+    if reader.GetPixelID() not in (sitk.sitkUInt8, sitk.sitkUInt16, sitk.sitkUInt32):
+        raise InputError(
+            f"{path.name} is there already and is an image, no label map", "give the result another name or folder"
+        )
 
 
 def _write_image(labels: np.ndarray, segmentation: Segmentation, path: Path) -> None:

@@ -135,6 +135,18 @@ def test_every_output(ct: Path, tmp_path: Path) -> None:
     assert probabilities.GetDirection() == pytest.approx(sitk.ReadImage(str(ct)).GetDirection(), abs=1e-5)
 
 
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+def test_a_label_map_replaces_an_earlier_one_but_no_other_ct(suffix: str, ct: Path, tmp_path: Path) -> None:
+    other = write_ct(tmp_path / f"other{suffix}")
+    before = other.read_bytes()
+    last = assert_one_line_error(segment(ct, other), 2)
+    assert f"other{suffix} is there already and is an image, no label map" in last
+    assert other.read_bytes() == before
+    (tmp_path / f"half{suffix}").write_bytes(b"")
+    for name in ("half", "out", "out"):
+        assert segment(ct, tmp_path / f"{name}{suffix}").exit_code == 0
+
+
 @pytest.mark.parametrize("name", ["bones.nii.gz", "body.nii.gz"])
 def test_probabilities_replace_neither_the_ct_nor_a_mask_but_their_own(name: str, tmp_path: Path) -> None:
     """The first is the CT of the run itself, the second a file of the same folder that a person made."""

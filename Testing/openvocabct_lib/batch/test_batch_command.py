@@ -117,6 +117,18 @@ def test_bad_usage_is_found_before_anything_is_done(line: str, cts: Path, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+def test_a_result_replaces_no_other_ct_in_the_folder(cts: Path) -> None:
+    """Its name is not typed but follows from that of the input."""
+    other = write_ct(cts / "a.nrrd")
+    before = other.read_bytes()
+    last = assert_one_line_error(run("batch", cts / "a.nii.gz", "-p", "bones", "-o", cts, "--format", ".nrrd"), 2)
+    assert "a.nrrd is there already and is an image, no label map" in last
+    assert other.read_bytes() == before
+    other.unlink()
+    for _ in range(2):
+        assert run("batch", cts / "a.nii.gz", "-p", "bones", "-o", cts, "--format", ".nrrd").exit_code == 0
+
+
 @pytest.mark.parametrize("resume", [(), ("--resume",)])
 def test_a_job_list_of_the_name_of_the_record_is_not_overwritten(
     resume: tuple[str, ...], cts: Path, tmp_path: Path

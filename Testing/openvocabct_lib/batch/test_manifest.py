@@ -44,7 +44,14 @@ def test_start_anew_and_no_file(tmp_path: Path) -> None:
     manifest.add(Record("a", "a.nrrd", "s"))
     manifest.start_anew()
     assert manifest.records(["a.nrrd"]) == ()
-    assert manifest.path.read_text() == ""
+    again = Manifest(manifest.path)
+    again.load()  # a run that ended before its first CT has taken nothing away
+    assert again.finished("a.nrrd", "s")
+    for name in "bc":
+        manifest.add(Record(name, f"{name}.nrrd", "s"))
+    again = Manifest(manifest.path)
+    again.load()
+    assert [record.case for record in again.records(["a.nrrd", "b.nrrd", "c.nrrd"])] == ["b", "c"]
 
 
 @pytest.mark.parametrize("start", [Manifest.load, Manifest.start_anew])
