@@ -30,6 +30,7 @@ class Record:
         exit_code: of the error, 0 where there is none.
         seconds: time by stage.
         attempts: how often it was tried.
+        source: path of the CT.
     """
 
     case: str
@@ -41,6 +42,7 @@ class Record:
     exit_code: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     attempts: int = 1
+    source: str = ""
 
     @property
     def done(self) -> bool:
@@ -79,17 +81,18 @@ class Manifest:
             )
         self._records |= {record.output: record for record in records}
 
-    def start_anew(self) -> None:
-        """Forget what earlier runs have done; their results stay until they are replaced.
+    def start_anew(self, outputs: Iterable[str]) -> None:
+        """Forget what was done about some results; they stay until they are replaced.
 
-        The file itself is replaced with the first record of this run: one that ends before it, for want of a model or a
-        cluster, takes nothing away.
+        The file itself is written again with the first record of this run: one that ends before it, for want of a model
+        or a cluster, takes nothing away.
 
         Raises:
             InputError: as `load`.
         """
         self.load()
-        self._records.clear()
+        forgotten = set(outputs)
+        self._records = {output: record for output, record in self._records.items() if output not in forgotten}
         self._replaces = True
 
     def add(self, record: Record) -> None:
@@ -99,8 +102,16 @@ class Manifest:
             InputError, ResourceError: the file cannot be written.
         """
         self._records[record.output] = record
-        mode, self._replaces = ("w" if self._replaces else "a"), False
-        self._write(mode, json.dumps(asdict(record), allow_nan=False) + "\n")
+        if self._replaces:
+            self._replaces = False
+            self._write("w", "".join(map(_line, self._records.values())))
+        else:
+            self._write("a", _line(record))
+
+    def source(self, output: str) -> Path | None:
+        """Return the CT that a result was made of, None where that is not known."""
+        record = self._records.get(output)
+        return Path(record.source) if record is not None and record.done and record.source else None
 
     def finished(self, output: str, settings: str) -> bool:
         """Whether a result was made with the same settings."""
@@ -121,6 +132,10 @@ class Manifest:
                 os.fsync(stream.fileno())
         except OSError as error:
             raise os_error(error, self.path) from error
+
+
+def _line(record: Record) -> str:
+    return json.dumps(asdict(record), allow_nan=False) + "\n"
 
 
 def _ends_a_line(path: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -28,10 +28,12 @@ from OpenVocabCTLib.commands.terminal import Reporter, Stopwatch, print_json, pr
 from OpenVocabCTLib.errors import InputError
 
 if TYPE_CHECKING:
+    from OpenVocabCTLib.batch.inputs import Case
     from OpenVocabCTLib.batch.jobs import Job
-    from OpenVocabCTLib.batch.manifest import Record
+    from OpenVocabCTLib.batch.manifest import Manifest, Record
     from OpenVocabCTLib.batch.steps import CaseSteps
     from OpenVocabCTLib.inference import Segmenter
+    from OpenVocabCTLib.output.segmentation import Overlap
 
 
 def batch(
@@ -70,8 +72,7 @@ def batch(
     The output folder also gets manifest.jsonl, by which --resume knows what was done.
     """
     from OpenVocabCTLib.batch.jobs import check_distinct, jobs_for, read_jobs
-    from OpenVocabCTLib.batch.manifest import FILE_NAME, Manifest, Record
-    from OpenVocabCTLib.batch.steps import CaseSteps
+    from OpenVocabCTLib.batch.manifest import FILE_NAME, Manifest
     from OpenVocabCTLib.output.atomic import make_folder
 
     clock, reporter = Stopwatch(), Reporter(quiet)
@@ -90,16 +91,13 @@ def batch(
     identity = _model_identity(model)
     make_folder(output)
     manifest = Manifest(output / FILE_NAME)
-    if resume:
-        manifest.load()
-    else:
-        manifest.start_anew()
-    names, waiting = [], []
-    for job in todo:
-        names.append(job.case.output.relative_to(output).as_posix())
-        settings = job.settings(identity, overlap)
-        if not (job.case.output.is_file() and manifest.finished(names[-1], settings)):
-            waiting.append(CaseSteps(job, Record(job.case.name, names[-1], settings), overlap))
+    manifest.load()
+    names = [job.case.output.relative_to(output).as_posix() for job in todo]
+    for name, job in zip(names, todo, strict=True):
+        _check_same_source(manifest.source(name), job.case)
+    if not resume:
+        manifest.start_anew(names)
+    waiting = list(_waiting(todo, names, manifest, identity, overlap))
     skipped = len(todo) - len(waiting)
     if skipped:
         reporter.say(f"{skipped} of {len(todo)} finished before")
@@ -112,6 +110,20 @@ def batch(
                 for note in record.notes:
                     reporter.say(f"[{number}/{len(todo)}] {record.case}: note: {note}")
     _finish(manifest.records(names), skipped, clock, as_json)
+
+
+def _waiting(
+    todo: Sequence[Job], names: Sequence[str], manifest: Manifest, model: str, overlap: Overlap
+) -> Iterator[CaseSteps]:
+    """Yield what is not finished yet."""
+    from OpenVocabCTLib.batch.manifest import Record
+    from OpenVocabCTLib.batch.steps import CaseSteps
+
+    for name, job in zip(names, todo, strict=True):
+        settings = job.settings(model, overlap)
+        if not (job.case.output.is_file() and manifest.finished(name, settings)):
+            blank = Record(job.case.name, name, settings, source=str(job.case.source))
+            yield CaseSteps(job, blank, overlap)
 
 
 def _records(
@@ -154,6 +166,26 @@ def _check_prompts(jobs: Sequence[Job]) -> None:
 
     for prompts in dict.fromkeys(job.prompts for job in jobs):
         PromptSet.parse(prompts)
+
+
+def _check_same_source(earlier: Path | None, case: Case) -> None:
+    """Refuse to replace the result of another CT that has the same name, as those of many patients have.
+
+    Raises:
+        InputError: it would be; a CT that is no longer where it was may have been moved, and is none.
+    """
+    from OpenVocabCTLib.output.places import identity
+
+    if (
+        earlier is not None
+        and case.output.is_file()
+        and earlier.exists()
+        and identity(earlier) != identity(case.source)
+    ):
+        raise InputError(
+            f"{case.output.name} in the output folder is the result of another CT called {earlier.name}",
+            "use another output folder, or give the folder that holds both",
+        )
 
 
 def _model_identity(model: str | None) -> str:

@@ -117,6 +117,26 @@ def test_bad_usage_is_found_before_anything_is_done(line: str, cts: Path, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("resume", [(), ("--resume",)])
+def test_one_run_after_the_other_loses_no_result(resume: tuple[str, ...], tmp_path: Path) -> None:
+    """A loop over patients whose CTs have all the same name, into one folder."""
+    for patient in ("p1", "p2"):
+        (tmp_path / patient).mkdir()
+        write_ct(tmp_path / patient / "ct.nrrd")
+    write_ct(tmp_path / "p2" / "other.nrrd")
+    words = ("-p", "bones", "-o", tmp_path / "out", *resume)
+    assert run("batch", tmp_path / "p1" / "ct.nrrd", *words).exit_code == 0
+    assert run("batch", tmp_path / "p2" / "other.nrrd", *words).exit_code == 0
+    before = (tmp_path / "out" / "ct.seg.nrrd").stat().st_mtime_ns
+    last = assert_one_line_error(run("batch", tmp_path / "p2" / "ct.nrrd", *words), 2)
+    assert "ct.seg.nrrd in the output folder is the result of another CT called ct.nrrd" in last
+    assert (tmp_path / "out" / "ct.seg.nrrd").stat().st_mtime_ns == before
+    # The same CT again replaces its result, and so does one that was moved.
+    assert run("batch", tmp_path / "p1" / "ct.nrrd", *words).exit_code == 0
+    (tmp_path / "p1").rename(tmp_path / "p3")
+    assert run("batch", tmp_path / "p3" / "ct.nrrd", *words).exit_code == 0
+
+
 def test_a_result_replaces_no_other_ct_in_the_folder(cts: Path) -> None:
     """Its name is not typed but follows from that of the input."""
     other = write_ct(cts / "a.nrrd")

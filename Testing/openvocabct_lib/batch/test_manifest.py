@@ -42,7 +42,8 @@ def test_start_anew_and_no_file(tmp_path: Path) -> None:
     manifest = Manifest(tmp_path / "manifest.jsonl")
     manifest.load()
     manifest.add(Record("a", "a.nrrd", "s"))
-    manifest.start_anew()
+    manifest.add(Record("kept", "kept.nrrd", "s", source="/x/kept.nii"))
+    manifest.start_anew(["a.nrrd"])
     assert manifest.records(["a.nrrd"]) == ()
     again = Manifest(manifest.path)
     again.load()  # a run that ended before its first CT has taken nothing away
@@ -51,10 +52,11 @@ def test_start_anew_and_no_file(tmp_path: Path) -> None:
         manifest.add(Record(name, f"{name}.nrrd", "s"))
     again = Manifest(manifest.path)
     again.load()
-    assert [record.case for record in again.records(["a.nrrd", "b.nrrd", "c.nrrd"])] == ["b", "c"]
+    assert [record.case for record in again.records(["a.nrrd", "b.nrrd", "kept.nrrd", "c.nrrd"])] == ["b", "kept", "c"]
+    assert (again.source("kept.nrrd"), again.source("b.nrrd")) == (Path("/x/kept.nii"), None)
 
 
-@pytest.mark.parametrize("start", [Manifest.load, Manifest.start_anew])
+@pytest.mark.parametrize("start", [Manifest.load, lambda manifest: manifest.start_anew([])])
 def test_a_file_of_something_else_is_left_alone(start: Callable[[Manifest], None], tmp_path: Path) -> None:
     (tmp_path / "manifest.jsonl").write_text('{"input": "a.nii.gz", "prompts": ["liver"]}\n')
     with pytest.raises(InputError, match="no record of a batch"):
@@ -66,7 +68,7 @@ def test_a_file_of_something_else_is_left_alone(start: Callable[[Manifest], None
 def test_what_is_left_of_a_first_record_is_no_file_of_something_else(rest: str, tmp_path: Path) -> None:
     (tmp_path / "manifest.jsonl").write_text(rest)
     Manifest(tmp_path / "manifest.jsonl").load()
-    Manifest(tmp_path / "manifest.jsonl").start_anew()
+    Manifest(tmp_path / "manifest.jsonl").start_anew([])
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
