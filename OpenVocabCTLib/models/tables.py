@@ -141,10 +141,14 @@ class TableConfig:
         return asdict(self)
 
 
+def apart(text: str) -> str:
+    """A name with its capitals apart: "KidneyLeft" is "Kidney Left"."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
+
+
 def plain(text: str) -> str:
-    """Lower-case words of a class name or a prompt: "Kidney_Left" and "KidneyLeft" are "kidney left"."""
-    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
-    return " ".join(re.findall(r"[^\W_]+", apart.lower()))
+    """Lower-case words of a class name: "Kidney_Left" and "KidneyLeft" are "kidney left"; signs are lost."""
+    return " ".join(re.findall(r"[^\W_]+", apart(text).lower()))
 
 
 def _network(entry: Mapping[str, Any]) -> NetworkConfig:

@@ -23,6 +23,12 @@ _GOOD_COSINE = 0.5
 _ENOUGH_CLASSES = 5
 _PRECISION = 0.95
 _THRESHOLDS = tuple(round(0.7 + 0.05 * step, 2) for step in range(6))
+# The same words in another spelling; nothing else comes as near, whatever the classes are.
+_NEARLY_IDENTICAL = 0.99
+# Among few classes nearly every synonym finds its own, because there is nothing else to find; that says nothing of the
+# texts that name what is no class.
+_MANY_CLASSES = 50
+_MANY_SYNONYMS = 60
 Floats = NDArray[np.float32]
 
 
@@ -128,15 +134,30 @@ def calibrated(
         left_out: what ``leave_classes_out`` found for each network.
 
     Returns:
-        ``same_as``: where at least 95% of synonyms, each left out, find their own class; ``near``: where classes that
-        were left out had a mean cosine of at least 0.5, at least five of them; above 1 where there is no such place.
+        ``same_as``: where at least 95% of synonyms, each left out, find their own class, nearly 1 where there are too
+        few classes or synonyms to measure it; ``near``: where classes that were left out had a mean cosine of at least
+        0.5, at least five of them; above 1 where there is no such place.
     """
     every = [one for network in left_out for one in network]
     means = tuple(float(np.mean([one.cosine for one in network])) if network else 0.0 for network in left_out)
     pairs = [pair for phrases, _ in networks for pair in _synonyms_left_out(phrases)]
-    same_as = next((s for s in _THRESHOLDS if _share([right for near, right in pairs if near >= s]) >= _PRECISION), 1.0)
+    classes = sum(len(np.unique(phrases.classes)) for phrases, _ in networks)
+    same_as = max(_same_as(pairs), least_same_as(classes))
     near = next((s for s in _THRESHOLDS if _is_good([one.cosine for one in every if one.similarity >= s])), 2.0)
     return replace(config, same_as=same_as, near=near, left_out=means)
+
+
+def least_same_as(classes: int) -> float:
+    """From which similarity on a model of so many classes may read other words as one of them, at least."""
+    return 0.0 if classes >= _MANY_CLASSES else _NEARLY_IDENTICAL
+
+
+def _same_as(pairs: Sequence[tuple[float, bool]]) -> float:
+    for threshold in _THRESHOLDS:
+        right = [one for similarity, one in pairs if similarity >= threshold]
+        if len(right) >= _MANY_SYNONYMS and _share(right) >= _PRECISION:
+            return threshold
+    return _NEARLY_IDENTICAL
 
 
 def _is_good(cosines: Sequence[float]) -> bool:

@@ -10,7 +10,8 @@ import numpy as np
 
 from OpenVocabCTLib.inference.composition import Formula
 from OpenVocabCTLib.inference.questions import Part, Question, QuestionMaker, Wording, side_of
-from OpenVocabCTLib.inference.tables.open_words import Floats, Phrases, TextMap
+from OpenVocabCTLib.inference.tables.naming import literal, own_key, sign_in, telling_word, word_beside
+from OpenVocabCTLib.inference.tables.open_words import Floats, Phrases, TextMap, least_same_as
 from OpenVocabCTLib.models.class_table import ClassTable
 from OpenVocabCTLib.models.tables import OWN_NAME, NetworkConfig, TableConfig, plain
 from OpenVocabCTLib.prompts.parsing import Prompt
@@ -19,6 +20,7 @@ from OpenVocabCTLib.text.bank import EmbeddingBank
 
 _PHRASES_OF_A_CLASS = 8
 _NAMED = 3
+_NO_COLOUR = (0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -81,29 +83,53 @@ class TableQuestionMaker(QuestionMaker):
         self.config, self.tables = config, tables
         self.places: dict[str, ClassPlace] = {}
         self._own_names: dict[str, str] = {}
+        self._own_keys: dict[tuple[tuple[str, ...], Side], str] = {}
         for number, network in enumerate(config.networks):
             for row in range(1, len(network.classes)):
-                concept = network.concept_of(row)
-                self.places.setdefault(concept, ClassPlace(number, row))
-                self._own_names.setdefault(plain(network.classes[row]), concept)
+                self._add(network, number, row)
+
+    def _add(self, network: NetworkConfig, number: int, row: int) -> None:
+        name, concept = network.classes[row], network.concept_of(row)
+        self.places.setdefault(concept, ClassPlace(number, row))
+        if concept.startswith(OWN_NAME):
+            for key in (literal(name), plain(name)):
+                self._own_names.setdefault(key, concept)
+            self._own_keys.setdefault(own_key(name), concept)
 
     def ask(self, prompt: Prompt) -> Question:
         """Turn one prompt into a question: a class by its own name, a known structure, or other words."""
-        own = self._own_names.get(plain(prompt.text))
-        if own is not None and own.startswith(OWN_NAME):
-            return self._one_part(prompt, Wording(plain(prompt.text), Side.NONE, own), "")
+        # Only the name as it is written: with a sign in it ("colon - feces", "!widget") the text means something else.
+        own = self._own_names.get(literal(prompt.text))
+        if own is not None:
+            return self._own(prompt, own)
         question = super().ask(prompt)
         if question.refusal and prompt.concept is not None:
             return self._other_words(prompt, prompt.concept.name, question.refusal)
         return question
+
+    def _own(self, prompt: Prompt, concept: str) -> Question:
+        place = self.places[concept]
+        name = plain(self.config.networks[place.network].classes[place.row])
+        # How the vocabulary would have read it ("one segment: liver minus tumor") does not matter for a name.
+        return self._one_part(replace(prompt, note=""), Wording(name, Side.NONE, concept), "")
 
     def _one_part(self, prompt: Prompt, wording: Wording, note: str) -> Question:
         part = Part(wording, None, self.decision.threshold, self.decision.presence_threshold)
         return Question(prompt, (part,), note=note, formula=Formula(None, part=0))
 
     def _free(self, prompt: Prompt, text: str) -> Question:
+        sign = sign_in(prompt.text)
+        if sign:
+            return Question(prompt, (), f"'{sign}' is not understood here: write one name, without signs")
+        own = self._own_keys.get(own_key(text))
+        if own is not None:
+            return self._own(prompt, own)
         similarity, place = self.nearest(text)[0]
-        if similarity >= self.config.open_words.same_as:
+        if similarity >= self.decision.text_similarity:
+            word = telling_word(text, self._concept(place), self.vocabulary)
+            if word:
+                return Question(prompt, (), self._told_apart(word, place))
+        if similarity >= self._same_as:
             concept = self.config.networks[place.network].concept_of(place.row)
             note = f"read as other words for {self._name(place)} (similarity {similarity:.2f}): check the result"
             return self._one_part(prompt, Wording(text, side_of(text), concept), note)
@@ -113,11 +139,33 @@ class TableQuestionMaker(QuestionMaker):
         """Answer a new structure from its words, or refuse it and name what comes nearest."""
         found = self.nearest(text)
         named = ", ".join(dict.fromkeys(self._name(place) for _, place in found[:_NAMED]))
-        similarity = found[0][0]
+        similarity, place = found[0]
         if similarity < self.config.open_words.near:
             return Question(prompt, (), f"{refusal}; nearest in words: {named}")
+        word = word_beside(text, self._concept(place), self.vocabulary)
+        if word:
+            # What words say of a structure and what they say of something in it cannot be told apart by their vectors.
+            return Question(prompt, (), f"{refusal}; {self._told_apart(word, place)}")
         note = f"guessed from words alone, nearest to {named} (similarity {similarity:.2f}): check the result"
         return self._one_part(prompt, Wording(text, side_of(text)), note)
+
+    def _told_apart(self, word: str, place: ClassPlace) -> str:
+        return f"'{word}' tells it from {self._name(place)}, which is nearest in words"
+
+    def _concept(self, place: ClassPlace) -> Concept:
+        """What the vocabulary knows of a class; its name alone where it knows nothing."""
+        network = self.config.networks[place.network]
+        concept = network.concept_of(place.row)
+        if concept in self.vocabulary:
+            return self.vocabulary.get(concept)
+        name = plain(network.classes[place.row])
+        return Concept(concept, name, (), side_of(name), None, (), (), None, _NO_COLOUR)
+
+    @cached_property
+    def _same_as(self) -> float:
+        """As stated, but never less than few classes justify: models of older versions state too little."""
+        classes = sum(len(network.classes) - 1 for network in self.config.networks)
+        return max(self.config.open_words.same_as, least_same_as(classes))
 
     def nearest(self, text: str) -> list[tuple[float, ClassPlace]]:
         """Classes in order of the similarity of their nearest phrase with a text, those of the text's side only."""
