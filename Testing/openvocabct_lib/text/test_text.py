@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import json
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from OpenVocabCTLib.commands.doctor import check_text_encoder
 from OpenVocabCTLib.errors import ModelError
 from OpenVocabCTLib.text.bank import EmbeddingBank
 from OpenVocabCTLib.text.encoder import DEFAULT_SHA256, HuggingFaceTextEncoder, default_encoder_folder
@@ -75,6 +79,74 @@ def test_changed_weights_are_refused(tmp_path: Path) -> None:
 def test_a_folder_without_weights_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"model\.safetensors"):
         HuggingFaceTextEncoder(tmp_path)
+
+
+def encoder_folder(folder: Path, without: tuple[str, ...] = ()) -> Path:
+    """The default encoder with links for files, some of them missing."""
+    folder.mkdir()
+    for path in default_encoder_folder().iterdir():
+        if path.is_file() and path.name not in without:
+            (folder / path.name).symlink_to(path)
+    return folder
+
+
+@pytest.mark.parametrize("missing", [("config.json",), ("tokenizer.json", "vocab.txt")])
+def test_a_folder_without_tokenizer_or_configuration_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: tuple[str, ...]
+) -> None:
+    folder = encoder_folder(tmp_path / "encoder", missing)
+    with pytest.raises(ModelError, match=missing[0]):
+        HuggingFaceTextEncoder(folder, DEFAULT_SHA256)
+    monkeypatch.setattr("OpenVocabCTLib.text.encoder.default_encoder_folder", lambda: folder)
+    check = check_text_encoder()
+    assert check.status == "fail" and missing[0] in check.detail
+
+
+@pytest.mark.parametrize("words", [6, 40000])
+def test_a_tokenizer_of_another_network_is_refused(tmp_path: Path, words: int) -> None:
+    folder = encoder_folder(tmp_path / "encoder", ("tokenizer.json", "vocab.txt"))
+    vocabulary = {word: number for number, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])}
+    vocabulary |= {f"w{number}": number for number in range(5, words)}
+    tokenizer = json.loads((default_encoder_folder() / "tokenizer.json").read_text(encoding="utf-8"))
+    tokenizer["model"]["vocab"], tokenizer["added_tokens"] = vocabulary, []
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    with pytest.raises(ModelError, match="its tokenizer has"):
+        HuggingFaceTextEncoder(folder).encode(["liver"])
+
+
+def test_a_damaged_tokenizer_is_a_model_error(tmp_path: Path) -> None:
+    folder = encoder_folder(tmp_path / "encoder", ("tokenizer.json", "vocab.txt"))
+    (folder / "tokenizer.json").write_text('{"version": "1.0", ', encoding="utf-8")
+    with pytest.raises(ModelError, match="the text encoder cannot be read"):
+        HuggingFaceTextEncoder(folder).encode(["liver"])
+
+
+_OLD_TORCH = """
+import importlib.metadata, sys
+real = importlib.metadata.version
+importlib.metadata.version = lambda name: "2.5.1" if name == "torch" else real(name)
+import torch
+torch.__version__ = "2.5.1"
+"""
+
+
+def with_old_torch(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", _OLD_TORCH + program], capture_output=True, text=True, check=False)
+
+
+def test_a_torch_that_transformers_does_not_take_is_a_model_error() -> None:
+    program = """
+from OpenVocabCTLib.commands.doctor import check_text_encoder
+from OpenVocabCTLib.errors import ModelError
+from OpenVocabCTLib.text.encoder import HuggingFaceTextEncoder
+try:
+    HuggingFaceTextEncoder.default().encode(["liver"])
+except ModelError as error:
+    print(error, "|", check_text_encoder().status)
+"""
+    result = with_old_torch(program)
+    assert "the text encoder cannot be read (" in result.stdout and result.stdout.endswith("| fail\n"), result.stderr
+    assert "PyTorch" in result.stdout
 
 
 def test_known_texts_are_not_encoded_again() -> None:

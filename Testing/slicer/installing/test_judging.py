@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from OpenVocabCTSlicer.installing.packages import canonical, leftovers
 from OpenVocabCTSlicer.installing.pip_output import PipOutput, failure, without_credentials
 from OpenVocabCTSlicer.installing.plan import Plan
 from OpenVocabCTSlicer.installing.preflight import GraphicsCard, gather, obstacles, parse_cards, remarks
+from OpenVocabCTSlicer.installing.probe import PROGRAM
 from OpenVocabCTSlicer.installing.process import run_python
 from OpenVocabCTSlicer.installing.requirements import (
     BUNDLED,
@@ -142,7 +144,7 @@ def test_any_version_text_is_survived(text: str) -> None:
         ("ssl.SSLCertVerificationError: CERTIFICATE_VERIFY_FAILED", InputError, "certificate"),
         ("ProxyError('Cannot connect to proxy.')", InputError, "cannot be downloaded"),
         ("ERROR: ResolutionImpossible: for help visit", InputError, "do not fit"),
-        ("ERROR: No matching distribution found for torch>=2.4", InputError, "there is no torch for"),
+        ("ERROR: No matching distribution found for torch>=2.6", InputError, "there is no torch for"),
         ("ERROR: something else at https://me:secret@host/simple", InputError, "something else at https://host"),
     ],
 )
@@ -300,9 +302,9 @@ def test_pytorch_extension_is_asked_for_its_arguments_and_never_imports_torch(mo
     monkeypatch.setitem(sys.modules, "slicer", SimpleNamespace(app=fake_application()))
     monkeypatch.setitem(sys.modules, "PyTorchUtils", SimpleNamespace(PyTorchUtilsLogic=logic))
     monkeypatch.setattr(environment.shutil, "which", lambda name: name)
-    assert environment.slicer_environment().torch_arguments == ("install", "torch>=2.4", "torchvision")
+    assert environment.slicer_environment().torch_arguments == ("install", "torch>=2.6", "torchvision")
     logic.__dict__.clear()  # a later version of that extension
-    assert environment.slicer_environment().torch_arguments == ("install", "torch>=2.4", "torchvision")
+    assert environment.slicer_environment().torch_arguments == ("install", "torch>=2.6", "torchvision")
 
 
 def test_slicer_without_its_python_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,3 +312,25 @@ def test_slicer_without_its_python_is_one_sentence(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(environment.shutil, "which", lambda _name: None)
     with pytest.raises(InputError, match="PythonSlicer was not found"):
         environment.slicer_environment()
+
+
+def test_the_probe_uses_the_text_encoder() -> None:
+    """A torch that is too old for transformers imports well; only its use shows that it does not work."""
+    old = (
+        "import importlib.metadata as m\nreal = m.version\nm.version = lambda n: '2.5.1' if n == 'torch' else real(n)\n"
+    )
+    for before, works in (("", True), (old + "import torch\ntorch.__version__ = '2.5.1'\n", False)):
+        result = subprocess.run([sys.executable, "-c", before + PROGRAM], capture_output=True, text=True, check=False)
+        assert (result.returncode == 0) is works, result.stderr
+        assert ("torch" in result.stdout) is works and (works or "PyTorch" in result.stderr)
+
+
+def test_readme_downloads_what_is_asked_for() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for one in PACKAGES:
+        assert f'"{one.requirement}"' in text
+
+
+def test_a_torch_that_transformers_switches_off_is_outdated() -> None:
+    assert not satisfies("2.5.1", TORCH.specifier) and satisfies("2.6.0+cu124", TORCH.specifier)
+    assert library_requirements()["torch"].specifier == Requirement(TORCH.requirement).specifier
