@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from OpenVocabCTLib.inference.towers import Backend, ImageTower, choose_tower
 from OpenVocabCTLib.models import class_table
 from OpenVocabCTLib.models.class_table import BIASES, VECTORS, ClassTable, read_network
 from OpenVocabCTLib.models.config import DecisionConfig
-from OpenVocabCTLib.models.tables import TableConfig
+from OpenVocabCTLib.models.tables import NetworkConfig, TableConfig
 from OpenVocabCTLib.output.algorithm import Algorithm
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 from OpenVocabCTLib.text.bank import EmbeddingBank
@@ -55,8 +57,11 @@ class TableSegmenter(Segmenter):
         )
         self.cache = EmbeddingCache()
         self.folder = None
-        self.fingerprint = hashlib.sha256(" ".join(self._hashes).encode()).hexdigest()
-        self.algorithm = Algorithm(str(raw.get("name", folder.name)), str(raw.get("version", "")), self.fingerprint)
+        pairs = zip(self._hashes, self.table_config.networks, strict=True)
+        self.fingerprint = _digest(_described(weights, network) for weights, network in pairs)
+        self.algorithm = Algorithm(
+            str(raw.get("name", folder.name)), str(raw.get("version", "")), _digest(self._hashes)
+        )
         self._towers: dict[int, ImageTower] = {}
         self._lock = threading.Lock()
 
@@ -96,7 +101,7 @@ class TableSegmenter(Segmenter):
                 config = self.table_config.networks[number]
                 network, _ = read_network(self._model_folder / config.file, config)
                 network.to(self.compute.device, memory_format=self.compute.memory_format)  # type: ignore[call-overload]
-                graph = _graph_name(self._hashes[number], config.family)
+                graph = _graph_name(self._hashes[number], config)
                 self._towers[number] = choose_tower(network, self.compute, self._backend, graph)
             return self._towers[number]
 
@@ -123,10 +128,20 @@ def _read_table(path: Path) -> ClassTable:
         raise ModelError(f"{path.name} holds no class table", "convert the model again") from error
 
 
-def _graph_name(weights: str, family: str) -> str:
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def _described(weights: str, network: NetworkConfig) -> str:
+    """What a network computes: the same weights give something else in a network of another slope or stride."""
+    built = {"family": network.family, "arguments": network.arguments, "folds": network.folds}
+    return f"{weights} {json.dumps(built, sort_keys=True)}"
+
+
+def _graph_name(weights: str, network: NetworkConfig) -> str:
     """Name under which a converted network is kept: it depends on the code that builds it, too."""
-    digest = hashlib.sha256(f"{weights} {family}".encode())
+    digest = hashlib.sha256(_described(weights, network).encode())
     digest.update(Path(str(class_table.__file__)).read_bytes())
-    if family in class_table.UNETS:
+    if network.family in class_table.UNETS:
         digest.update(importlib.metadata.version("dynamic-network-architectures").encode())
     return digest.hexdigest()

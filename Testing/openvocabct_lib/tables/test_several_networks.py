@@ -18,13 +18,14 @@ from OpenVocabCTLib.errors import Cancelled
 from OpenVocabCTLib.inference.embedding_folder import SUFFIX, EmbeddingFolder
 from OpenVocabCTLib.inference.tables.segmenter import TableSegmenter
 from OpenVocabCTLib.inference.towers import TileFeatures
-from OpenVocabCTLib.models.checkpoints import describe
+from OpenVocabCTLib.models.checkpoints import describe, sha256_file
 from OpenVocabCTLib.models.converting.nnunet import read_results
 from OpenVocabCTLib.models.converting.writing import Description, write_model
 from OpenVocabCTLib.output.segmentation import Segmentation
 from OpenVocabCTLib.worker.protocol import PromptRequest, VolumeHeader
 from OpenVocabCTLib.worker.session import Session
 from OpenVocabCTLib.worker.steps import run
+from Testing.openvocabct_lib.tables import results_folders
 from Testing.openvocabct_lib.tables.results_folders import write_results
 from Testing.openvocabct_lib.tables.test_parity import RAS, TURNED, smooth_ct
 from Testing.openvocabct_lib.tables.words import BagOfWords
@@ -171,3 +172,23 @@ def test_the_worker_runs_what_later_prompts_need(segmenter: TableSegmenter) -> N
         both = run(session.segment(sent, [PromptRequest("spleen"), PromptRequest("sacrum")], revision=1))
         assert tiles(segmenter)[0] == first[0] and tiles(segmenter)[1] > 0
     same_answers(both, segmenter.encode(volume).segment(["spleen", "sacrum"]))
+
+
+def test_the_same_weights_in_another_network_are_another_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    volume = smooth_ct((18, 20, 20), (2.5, 2.5, 2.5), RAS)
+    found: dict[str, list[np.ndarray]] = {}
+    weights = set()
+    for name, slope in (("gentle", 0.01), ("steep", 0.6)):
+        monkeypatch.setitem(results_folders.SIZES, "nonlin_kwargs", {"inplace": True, "negative_slope": slope})
+        write_results(tmp_path / f"{name} results", mirror=None)
+        write_model(tmp_path / name, [read_results(tmp_path / f"{name} results")], Description("x", "y"), BagOfWords())
+        weights.add(sha256_file(tmp_path / name / "model.safetensors"))
+        for backend in ("torch", "openvino"):
+            loaded = Segmenter.from_pretrained(tmp_path / name, device="cpu", backend=backend)  # type: ignore[arg-type]
+            loaded.folder = EmbeddingFolder(tmp_path / "embeddings")
+            values = loaded.encode(volume).embedding.by_network[0].values.float().numpy()
+            found.setdefault(name, []).append(values)
+    assert len(weights) == 1
+    for torch_values, openvino_values in found.values():
+        assert np.abs(torch_values - openvino_values).max() < 0.1
+    assert np.abs(found["gentle"][0] - found["steep"][0]).max() > 1.0
