@@ -9,7 +9,7 @@ import typer
 
 from OpenVocabCTLib.commands.options import QuietOption
 from OpenVocabCTLib.commands.terminal import Reporter
-from OpenVocabCTLib.errors import InputError
+from OpenVocabCTLib.errors import InputError, ModelError
 
 AcceptOption = Annotated[
     bool, typer.Option("--accept-licence", help="The licence allows what you do; asked for where it forbids some uses.")
@@ -26,7 +26,7 @@ def download_model(
     """Download a public model and convert it; an interrupted download goes on where it stopped."""
     from OpenVocabCTLib.caches import cache_folder, models_folder
     from OpenVocabCTLib.models.downloading import download
-    from OpenVocabCTLib.models.importing import import_model
+    from OpenVocabCTLib.models.importing import check_archive, import_model
     from OpenVocabCTLib.models.registry import check_accepted, find
 
     entry, reporter = find(name), Reporter(quiet)
@@ -42,15 +42,33 @@ def download_model(
     reporter.say(f"{entry.name}: {entry.segments}; licence {entry.licence}")
     kept = [cache_folder() / "downloads" / file.url.rsplit("/", 1)[-1] for file in entry.files]
     for file, target in zip(entry.files, kept, strict=True):
-        if not target.exists():
+        if not _is_kept(target):
             with reporter.progress(target.stem) as progress:
                 download(
-                    file.url, target, file.sha256, lambda done, total: progress(done >> 20, max(total, done) >> 20)
+                    file.url,
+                    target,
+                    file.sha256,
+                    lambda done, total: progress(done >> 20, max(total, done) >> 20),
+                    check_archive,
                 )
     import_model(kept, folder, f"{entry.page} ({', '.join(one.name for one in kept)})", entry.licence, fast)
     for target in kept:
         target.unlink()
     typer.echo(f"installed {folder}")
+
+
+def _is_kept(archive: Path) -> bool:
+    """Whether an earlier try left a good file; a bad one is removed, or it would be in the way for ever."""
+    from OpenVocabCTLib.models.importing import check_archive
+
+    if not archive.exists():
+        return False
+    try:
+        check_archive(archive)
+    except ModelError:
+        archive.unlink()
+        return False
+    return True
 
 
 def import_files(

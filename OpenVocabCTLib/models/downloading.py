@@ -6,7 +6,9 @@ import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPMessage
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 from OpenVocabCTLib.errors import Cancelled, InputError, ModelError
@@ -21,7 +23,30 @@ _AGAIN = "run the same command again: it goes on where it stopped"
 Progress = Callable[[int, int], bool]
 
 
-def download(url: str, target: Path, sha256: str | None, progress: Progress | None = None) -> None:
+# Raises ModelError for a file that is not what it should be.
+Check = Callable[[Path], None]
+
+
+class _SecureRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows no server away from https: what comes then could be anybody's."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        if not is_secure(newurl) or (urlsplit(newurl).scheme != "https" and urlsplit(req.full_url).scheme == "https"):
+            raise InputError(f"{req.host} leads to an address that is not https", "download it by hand, or try later")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def is_secure(url: str) -> bool:
+    """Whether an address is https, or http on this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost"))
+
+
+def download(
+    url: str, target: Path, sha256: str | None, progress: Progress | None = None, check: Check | None = None
+) -> None:
     """Fetch a file; what an earlier try left in ``TARGET.part`` is kept and completed.
 
     Args:
@@ -29,30 +54,36 @@ def download(url: str, target: Path, sha256: str | None, progress: Progress | No
         target: where it goes once it is complete and its hash is right.
         sha256: expected, hexadecimal; None where none is published.
         progress: see `Progress`.
+        check: looks at the complete file; a sign-in page of the network comes with the name of the file, too.
 
     Raises:
-        InputError: the address is not secure, the server refuses, or nothing can be written.
+        InputError: the address or one that it leads to is not secure, the server refuses, or nothing can be written.
         ModelError: the file is not the expected one; it is removed.
         ResourceError: the disk is full.
         Cancelled: ``progress`` returned False.
     """
-    parts = urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost")):
+    if not is_secure(url):
         raise InputError(f"the address of {target.name} is not https", "give an address that is")
+    host = urlsplit(url).hostname
     partial = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _fetch(url, partial, progress)
     except urllib.error.HTTPError as error:
-        raise InputError(f"{parts.hostname} refuses {target.name} ({error.code})", "try later, or import it") from error
+        raise InputError(f"{host} refuses {target.name} ({error.code})", "try later, or import it") from error
     except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
-        raise InputError(f"the connection to {parts.hostname} broke ({reason})", _AGAIN) from error
+        raise InputError(f"the connection to {host} broke ({reason})", _AGAIN) from error
     except OSError as error:
         raise os_error(error, target) from error
-    if sha256 is not None and sha256_file(partial) != sha256.lower():
+    try:
+        if sha256 is not None and sha256_file(partial) != sha256.lower():
+            raise ModelError(f"{target.name} is not the expected file (its sha256 differs)", "download it again")
+        if check is not None:
+            check(partial)
+    except ModelError:
         partial.unlink()
-        raise ModelError(f"{target.name} is not the expected file (its sha256 differs)", "download it again")
+        raise
     partial.replace(target)
 
 
@@ -60,7 +91,8 @@ def _fetch(url: str, partial: Path, progress: Progress | None) -> None:
     done = partial.stat().st_size if partial.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
     try:
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # the scheme was checked
+        # The scheme was checked, and is checked again wherever the server leads to.
+        response = urllib.request.build_opener(_SecureRedirects).open(request, timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if error.code == 416 and done:  # everything is there already
             return

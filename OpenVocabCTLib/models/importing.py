@@ -8,6 +8,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from OpenVocabCTLib.models.checkpoints import CONFIG_FILE, verify
 from OpenVocabCTLib.output.atomic import os_error
 
 _MAX_BYTES = 40 << 30
+_NO_ZIP = (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error)
 
 
 def import_model(
@@ -48,6 +50,29 @@ def import_model(
             _copy(ready[0], folder)
             return
         _convert(opened, folder, source, licence, fast)
+
+
+def check_archive(archive: Path) -> None:
+    """Read a downloaded zip to its end.
+
+    Raises:
+        ModelError: it is no zip, is damaged, or holds no results folder of nnU-Net.
+        InputError: it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            _check(opened, archive.name)
+            names = [Path(name) for name in opened.namelist()]
+            bad = opened.testzip()
+    except _NO_ZIP as error:
+        todo = "sign in where your network asks for it, then download it again"
+        raise ModelError("what came from the server is no zip", todo) from error
+    except OSError as error:
+        raise os_error(error, archive) from error
+    if bad is not None:
+        raise ModelError(f"what came from the server is damaged ({Path(bad).name})", "download it again")
+    if not any(one.name == "plans.json" for one in names) or not any(one.suffix == ".pth" for one in names):
+        raise ModelError("what came from the server holds no model", "try later, or import it from a file")
 
 
 def _convert(opened: Sequence[Path], folder: Path, source: str | None, licence: str | None, fast: bool) -> None:
@@ -92,7 +117,7 @@ def _opened(source: Path, place: Path) -> Path:
         with zipfile.ZipFile(source) as archive:
             _check(archive, source.name)
             archive.extractall(place)  # names were checked
-    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+    except _NO_ZIP as error:
         raise ModelError(f"{source.name} is damaged or cut off", "get it again") from error
     except OSError as error:
         raise os_error(error, source) from error

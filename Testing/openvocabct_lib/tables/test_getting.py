@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import http.server
+import io
 import json
 import threading
+import urllib.request
 import zipfile
 from collections.abc import Iterator
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from OpenVocabCTLib.cli import main
 from OpenVocabCTLib.errors import Cancelled, InputError, ModelError
 from OpenVocabCTLib.models import registry as registry_module
 from OpenVocabCTLib.models.checkpoints import MODELS_VARIABLE, sha256_file
-from OpenVocabCTLib.models.downloading import download
+from OpenVocabCTLib.models.downloading import _SecureRedirects, download
 from OpenVocabCTLib.models.importing import import_model
 from OpenVocabCTLib.models.registry import Entry, RemoteFile, registry
 from Testing.openvocabct_lib.model_folder import write_model_folder
@@ -91,6 +94,41 @@ def test_a_broken_download_goes_on_where_it_stopped(server: str, tmp_path: Path)
     assert not any((tmp_path / name).exists() for name in ("b.zip", "b.zip.part", "c.zip", "d.zip"))
 
 
+class Redirects(http.server.BaseHTTPRequestHandler):
+    """Leads to an address."""
+
+    location = ""
+
+    def do_GET(self) -> None:
+        self.send_response(302)
+        self.send_header("Location", self.location)
+        self.end_headers()
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("scheme", ["http", "ftp"])
+def test_a_redirect_does_not_lead_away_from_https(server: str, tmp_path: Path, scheme: str) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Redirects) as running:
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+        address = f"http://127.0.0.1:{running.server_port}/a.zip"
+        # Another name of this machine stands for another machine.
+        Redirects.location = f"{scheme}://127.0.0.2{server.removeprefix('http://127.0.0.1')}/a.zip"
+        with pytest.raises(InputError, match="leads to an address that is not https"):
+            download(address, tmp_path / "a.zip", None)
+        Redirects.location = f"{server}/a.zip"
+        download(address, tmp_path / "a.zip", None)
+        running.shutdown()
+    assert (tmp_path / "a.zip").read_bytes() == Files.content
+
+
+def test_https_does_not_lead_to_http_on_this_machine(tmp_path: Path) -> None:
+    request = urllib.request.Request("https://example.org/a.zip")
+    with pytest.raises(InputError, match=r"example\.org leads to an address that is not https"):
+        _SecureRedirects().redirect_request(request, io.BytesIO(), 302, "", Message(), "http://127.0.0.1/a.zip")  # type: ignore[arg-type]
+
+
 def zipped(folder: Path) -> Path:
     archive = folder.with_suffix(".zip")
     with zipfile.ZipFile(archive, "w") as stream:
@@ -125,6 +163,31 @@ def test_download_converts_and_lists(
     assert all(f"{title}*" in out for title in ("size", "memory", "CPU time")) and "* estimates: " in out
     assert run("download", "public", capsys=capsys)[0] == 2
     assert run("verify", "public", capsys=capsys)[0] == 0
+
+
+def test_a_sign_in_page_does_not_block_later_downloads(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = entry(files=(RemoteFile(f"{server}/results.zip", None),))
+    monkeypatch.setattr(registry_module, "registry", lambda: (known,))
+    kept = tmp_path / "cache" / "downloads" / "results.zip"
+    write_results(tmp_path / "results")
+    good = zipped(tmp_path / "results").read_bytes()
+    (tmp_path / "empty").mkdir()
+    damaged = bytearray(good)
+    damaged[len(good) // 2] ^= 0xFF
+    for content, words in (
+        (b"<html>please sign in</html>", "is no zip"),
+        (bytes(damaged), "is damaged"),
+        (zipped(tmp_path / "empty").read_bytes(), "holds no model"),
+    ):
+        Files.content = content
+        code, _, error = run("download", "public", capsys=capsys)
+        assert code == 3 and words in error and len(error.splitlines()) == 2
+        assert not kept.exists() and not list(kept.parent.iterdir())
+    kept.write_bytes(b"<html>an earlier version kept it</html>")
+    Files.content = good
+    assert run("download", "public", capsys=capsys)[0] == 0
 
 
 def test_licences_are_accepted_first_and_hand_downloads_say_how(
