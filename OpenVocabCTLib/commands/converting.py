@@ -83,10 +83,13 @@ def convert_nnunet(
 
 def _folder(output: Path | None, name: str) -> Path:
     from OpenVocabCTLib.caches import models_folder
+    from OpenVocabCTLib.models.checkpoints import check_name
 
     folder = models_folder() / name if output is None else output
     if folder.exists():
         raise InputError(f"{folder.name} is already there", "choose another folder with -o, or remove it first")
+    if output is None:
+        check_name(name)
     return folder
 
 

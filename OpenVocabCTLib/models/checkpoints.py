@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from OpenVocabCTLib.caches import MODELS_VARIABLE, models_folder
-from OpenVocabCTLib.errors import ModelError
+from OpenVocabCTLib.errors import InputError, ModelError
 from OpenVocabCTLib.models.config import voxel_size
 
 DEFAULT_MODEL = "openvocabct-small"
@@ -91,6 +91,18 @@ def resolve(name_or_dir: str | Path | None = None) -> Path:
     names = ", ".join(dict.fromkeys(f.name for f in folders))
     todo = f"choose one of {names}, or give a folder" if names else "install openvocabct again, or give a folder"
     raise ModelError(f"there is no model {str(wanted)!r}", todo)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name for a new model that another one has: it would hide the new one.
+
+    Raises:
+        InputError: it is taken.
+    """
+    other = next((folder for folder in _model_folders() if folder.name == name), None)
+    if other is not None:
+        owner = "comes with the program" if other.parent == EMBEDDED_FOLDER else "is already installed"
+        raise InputError(f"a model {name!r} {owner}", "choose another --name")
 
 
 def read_config(folder: Path) -> dict[str, Any]:

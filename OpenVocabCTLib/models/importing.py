@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from OpenVocabCTLib.errors import InputError, ModelError
-from OpenVocabCTLib.models.checkpoints import CONFIG_FILE, verify
+from OpenVocabCTLib.models.checkpoints import CONFIG_FILE, check_name, verify
 from OpenVocabCTLib.output.atomic import os_error
 
 _MAX_BYTES = 40 << 30
@@ -35,12 +35,13 @@ def import_model(
         fast: see ``converting.writing.Description``.
 
     Raises:
-        InputError: a source is not there or none of these, or the folder is there already.
+        InputError: a source is not there or none of these, or the folder or its name is there already.
         ModelError: a file is damaged or refused.
         ResourceError: the disk is full.
     """
     if folder.exists():
         raise InputError(f"{folder.name} is already installed", "choose another --name, or remove its folder first")
+    check_name(folder.name)
     with tempfile.TemporaryDirectory() as place:
         opened = [_opened(one, Path(place) / str(number)) for number, one in enumerate(sources)]
         ready = [found for one in opened for found in _models(one)]

@@ -39,7 +39,7 @@ class EmbeddingBank:
         """Read a bank written by ``write``.
 
         Raises:
-            ModelError: the file cannot be read.
+            ModelError: the file cannot be read, or lacks something.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -47,10 +47,12 @@ class EmbeddingBank:
             with safe_open(path, framework="numpy") as stored:
                 metadata = stored.metadata() or {}
                 rows = stored.get_tensor("embeddings").astype(np.float32)
-        except (OSError, SafetensorError) as error:
+            texts, fingerprint = metadata["texts"].split("\n"), metadata["fingerprint"]
+            if rows.ndim != 2 or len(rows) != len(texts) or not np.isfinite(rows).all():
+                raise ValueError("the embeddings are not those of the texts")
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
             raise ModelError(f"cannot read {path.name}", "install the model again") from error
-        texts = metadata["texts"].split("\n")
-        return cls(dict(zip(texts, rows, strict=True)), encoder, metadata["fingerprint"])
+        return cls(dict(zip(texts, rows, strict=True)), encoder, fingerprint)
 
     def write(self, path: Path) -> None:
         """Write all embeddings in half precision with their texts and the encoder's fingerprint."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from OpenVocabCTLib.models.tables import plain
+from OpenVocabCTLib.prompts.laterality import split_side
+from OpenVocabCTLib.prompts.normalise import tokens
 from OpenVocabCTLib.prompts.parsing import PromptSet
 from OpenVocabCTLib.prompts.vocabulary import Side, Vocabulary
 
@@ -27,7 +29,12 @@ def known_concepts(classes: Sequence[str]) -> dict[str, str]:
         concept = prompt.concept if prompt is not None and prompt.match in _SURE else None
         if concept is None or concept.id in found.values():
             continue
-        sided = {"left", "right"} & set(words.split())
-        if (concept.side is not Side.NONE) == bool(sided):
+        if concept.side is _side(words):
             found[name] = concept.id
     return found
+
+
+def _side(words: str) -> Side:
+    """The side that a name says, in any spelling: "kidney left", "kidney l", "lung lt"."""
+    sides = split_side(tokens(words)).sides
+    return next(iter(sides)) if len(sides) == 1 else Side.NONE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import io
 import json
+import os
 import threading
 import urllib.request
 import zipfile
@@ -18,7 +19,7 @@ import pytest
 from OpenVocabCTLib.cli import main
 from OpenVocabCTLib.errors import Cancelled, InputError, ModelError
 from OpenVocabCTLib.models import registry as registry_module
-from OpenVocabCTLib.models.checkpoints import MODELS_VARIABLE, sha256_file
+from OpenVocabCTLib.models.checkpoints import DEFAULT_MODEL, MODELS_VARIABLE, sha256_file
 from OpenVocabCTLib.models.downloading import _SecureRedirects, download
 from OpenVocabCTLib.models.importing import import_model
 from OpenVocabCTLib.models.registry import Entry, RemoteFile, registry
@@ -213,6 +214,23 @@ def test_import_of_folders_checkpoints_and_zips(tmp_path: Path, capsys: pytest.C
     code, _, _ = run("import", zipped(tmp_path / "results"), "--name", "mine", "--licence", "MIT", capsys=capsys)
     assert code == 0 and json.loads((tmp_path / "models" / "mine" / "config.json").read_text())["licence"] == "MIT"
     assert not list((tmp_path / "models").glob(".*"))
+
+
+def test_a_name_that_another_model_has_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_model_folder(tmp_path / DEFAULT_MODEL)
+    code, _, error = run("import", folder, capsys=capsys)
+    assert code == 2 and error == f"error: a model '{DEFAULT_MODEL}' comes with the program: choose another --name\n"
+    write_results(tmp_path / "results")
+    code, _, error = run("convert", "nnunet", tmp_path / "results", "--name", DEFAULT_MODEL, capsys=capsys)
+    assert code == 2 and "comes with the program" in error
+    write_model_folder(tmp_path / "shared" / "theirs")
+    monkeypatch.setenv(MODELS_VARIABLE, os.pathsep.join((str(tmp_path / "models"), str(tmp_path / "shared"))))
+    code, _, error = run("import", folder, "--name", "theirs", capsys=capsys)
+    assert code == 2 and "is already installed" in error
+    assert run("import", folder, "--name", "mine", capsys=capsys)[0] == 0
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["mine"]
 
 
 def test_bad_archives(tmp_path: Path) -> None:

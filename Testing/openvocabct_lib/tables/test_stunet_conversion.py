@@ -134,6 +134,22 @@ def test_names_in_other_spellings() -> None:
     }
 
 
+def test_sides_in_the_spelling_of_radiotherapy() -> None:
+    """TG-263 writes sides as one letter."""
+    expected = {
+        "Kidney_L": "left_kidney",
+        "Kidney_R": "right_kidney",
+        "Lung_Lt": "left_lung",
+        "Lung_Rt": "right_lung",
+        "Femur_Head_L": "left_femoral_head",
+        "ParotidR": "right_parotid_gland",
+        "A_Carotid_L": "left_common_carotid_artery",
+        "vertebrae_L1": "vertebra_l1",
+    }
+    # A half of what has no sides is not the whole.
+    assert known_concepts(("background", *expected, "Liver_L", "Heart_R")) == expected
+
+
 def test_other_networks_are_refused(checkpoint: tuple[Path, State], tmp_path: Path) -> None:
     path, state = checkpoint
     with pytest.raises(ModelError, match=r"the last layer has 105 classes, the plan 3"):

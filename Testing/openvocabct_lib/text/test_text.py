@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from OpenVocabCTLib.commands.doctor import check_text_encoder
 from OpenVocabCTLib.errors import ModelError
@@ -178,4 +179,20 @@ def test_a_bank_of_another_encoder_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_bank_is_named(tmp_path: Path) -> None:
     (tmp_path / "bank.safetensors").write_bytes(b"not a bank")
     with pytest.raises(ModelError, match=r"bank\.safetensors"):
+        EmbeddingBank.read(tmp_path / "bank.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("rows", "metadata"),
+    [
+        (np.zeros((1, 4)), None),
+        (np.zeros((1, 4)), {"texts": "liver"}),
+        (np.zeros((1, 4)), {"texts": "liver\nspleen", "fingerprint": ""}),
+        (np.zeros(4), {"texts": "a\nb\nc\nd", "fingerprint": ""}),
+        (np.full((1, 4), np.nan), {"texts": "liver", "fingerprint": ""}),
+    ],
+)
+def test_a_malformed_bank_is_a_model_error(tmp_path: Path, rows: np.ndarray, metadata: dict[str, str] | None) -> None:
+    save_file({"embeddings": rows.astype(np.float16)}, tmp_path / "bank.safetensors", metadata=metadata)
+    with pytest.raises(ModelError, match=r"cannot read bank\.safetensors"):
         EmbeddingBank.read(tmp_path / "bank.safetensors")
