@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from OpenVocabCTLib.errors import InputError
+from OpenVocabCTSlicer.installing.packages import different
 from OpenVocabCTSlicer.installing.preflight import Facts, GraphicsCard, gather
 from OpenVocabCTSlicer.installing.requirements import TORCH
 from OpenVocabCTSlicer.strings import _
@@ -55,10 +56,10 @@ def slicer_environment() -> Environment:
     """
     application = _application()
     target = Path(sysconfig.get_path("purelib"))
-    folders = tuple(Path(entry) for entry in sys.path if entry and Path(entry).is_dir())
+    folders = different(Path(entry) for entry in sys.path if entry and Path(entry).is_dir())
     return Environment(
         python=(slicer_python(),),
-        folders=folders if target in folders else (target, *folders),
+        folders=folders if len(different((*folders, target))) == len(folders) else (target, *folders),
         target=target,
         environ=dict(os.environ),
         facts=lambda card: gather(target, Path(tempfile.gettempdir()), os.environ, card),

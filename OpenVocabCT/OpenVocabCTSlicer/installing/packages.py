@@ -7,6 +7,7 @@ without metadata, or folders that begin with ``~``.  All three are recognised he
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -46,12 +47,20 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def different(folders: Iterable[Path]) -> tuple[Path, ...]:
+    """Return every folder once: a link ("lib64"), or a second mention on ``PYTHONPATH``, is no other folder."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        found.setdefault(os.path.realpath(folder), folder)
+    return tuple(found.values())
+
+
 def distributions(name: str, folders: Sequence[Path]) -> tuple[Distribution, ...]:
     """Return every installation record of a package, the one that Python uses first.
 
     After another process installed something, ``importlib.invalidate_caches()`` is needed to see it.
     """
-    context = DistributionFinder.Context(name=name, path=[str(folder) for folder in folders])
+    context = DistributionFinder.Context(name=name, path=[str(folder) for folder in different(folders)])
     return tuple(MetadataPathFinder.find_distributions(context))
 
 
@@ -72,18 +81,19 @@ def look(package: Package, folders: Sequence[Path]) -> Installed:
         folders: package folders of Python, in the order of ``sys.path``.
     """
     found = distributions(package.name, folders)
-    present = [file for file in package.files if _exists(file, folders)]
     if not found:
-        if present:
+        if any(_exists(file, folders) for file in package.files):
             return Installed(package, "broken", reason="its files are there without their record")
         return Installed(package, "missing", reason="not installed")
     first = found[0]
     version = str(first.metadata["Version"] or "")
-    if len(found) > 1:
+    # Another copy further back on the path is never used; only what shares a folder is mixed.
+    home = _home(first)
+    if any(_home(other) == home for other in found[1:]):
         return Installed(package, "broken", version, "two versions are mixed")
     if not version or not _record(first):
         return Installed(package, "broken", version, "its record is incomplete")
-    lacking = [file for file in package.files if file not in present]
+    lacking = [file for file in package.files if not (home / file).is_file()]
     if lacking:
         return Installed(package, "broken", version, f"{lacking[0]} is missing")
     if not satisfies(version, package.specifier):
@@ -141,6 +151,10 @@ def _is_leftover(path: Path, names: set[str], modules: set[str]) -> bool:
 
 def _exists(file: str, folders: Sequence[Path]) -> bool:
     return any((folder / file).is_file() for folder in folders)
+
+
+def _home(distribution: Distribution) -> Path:
+    return Path(str(distribution.locate_file("")))
 
 
 def _record(distribution: Distribution) -> str:

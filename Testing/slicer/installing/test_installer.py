@@ -262,3 +262,36 @@ def test_no_step_holds_the_interface_up(slicer: FakeSlicer) -> None:
         assert stop.value.ready
     assert waits > 20
     assert longest < 0.5  # starting a process on a busy machine; a blocking wait would take a second and more
+
+
+def test_a_folder_by_two_names_is_one(slicer: FakeSlicer, tmp_path: Path) -> None:
+    for one in PACKAGES:
+        write_ours(slicer.site, one)
+    link = tmp_path / "lib64"
+    link.symlink_to(slicer.site)
+    for folders in ((slicer.site, slicer.site), (link, slicer.site), (slicer.site, link)):
+        assert Installer(slicer.environment(folders=folders)).check().ready
+        assert run(Installer(slicer.environment(folders=folders)).inspect()).ready
+
+
+def test_the_first_copy_on_the_path_counts(slicer: FakeSlicer, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    for one in PACKAGES:
+        write_ours(slicer.site, one)
+    write_ours(other, package("pyyaml"))
+    write_ours(other, package("typer"), "0.1")
+    assert Installer(slicer.environment(folders=(slicer.site, other))).check().ready
+    first = Installer(slicer.environment(folders=(other, slicer.site))).check().plan
+    assert [one.name for one in first.packages] == ["typer"] and first.broken == ()
+    # Its files are beside its record: those of another copy do not make it whole.
+    (other / "yaml/__init__.py").unlink()
+    first = Installer(slicer.environment(folders=(other, slicer.site))).check().plan
+    assert [(one.package.name, one.reason) for one in first.broken] == [("pyyaml", "yaml/__init__.py is missing")]
+
+
+def test_two_versions_in_one_folder_are_mixed(slicer: FakeSlicer) -> None:
+    for one in PACKAGES:
+        write_ours(slicer.site, one)
+    write_ours(slicer.site, package("pyyaml"), "6.9")
+    (broken,) = Installer(slicer.environment()).check().plan.broken
+    assert (broken.package.name, broken.reason) == ("pyyaml", "two versions are mixed")

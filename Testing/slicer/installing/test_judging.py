@@ -334,3 +334,13 @@ def test_readme_downloads_what_is_asked_for() -> None:
 def test_a_torch_that_transformers_switches_off_is_outdated() -> None:
     assert not satisfies("2.5.1", TORCH.specifier) and satisfies("2.6.0+cu124", TORCH.specifier)
     assert library_requirements()["torch"].specifier == Requirement(TORCH.requirement).specifier
+
+
+def test_folders_of_this_python_are_named_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    target = Path(environment.sysconfig.get_path("purelib"))
+    link = tmp_path / "lib64"
+    link.symlink_to(target)
+    monkeypatch.setattr(sys, "path", ["", str(tmp_path), str(link), str(target), str(tmp_path), "nowhere"])
+    assert environment.slicer_environment().folders == (tmp_path, link)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert environment.slicer_environment().folders == (target, tmp_path)
