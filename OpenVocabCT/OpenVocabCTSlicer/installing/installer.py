@@ -18,6 +18,7 @@ from OpenVocabCTSlicer.installing.commands import Command, commands, constraints
 from OpenVocabCTSlicer.installing.consent import consent_text
 from OpenVocabCTSlicer.installing.environment import Environment, start_quietly
 from OpenVocabCTSlicer.installing.packages import Installed, inspect, installed_version, leftovers, look
+from OpenVocabCTSlicer.installing.pip_settings import is_misled, read_settings
 from OpenVocabCTSlicer.installing.plan import Plan, make_plan
 from OpenVocabCTSlicer.installing.preflight import Facts, GraphicsCard, obstacles, parse_cards, remarks
 from OpenVocabCTSlicer.installing.probe import probe
@@ -63,6 +64,7 @@ class Installer:
         self._card: GraphicsCard | None = None
         self._card_known = False
         self._log: deque[str] = deque(maxlen=_LOG_LINES)
+        self._pip_settings: dict[str, str] = {}
 
     @property
     def log(self) -> str:
@@ -111,6 +113,7 @@ class Installer:
             yield None
         environment = self._environment
         have_light = installed_version("light-the-torch", environment.folders) is not None
+        yield from self._read_pip_settings()
         for command in commands(plan, wheel_folder, environment.torch_arguments, have_light):
             yield from wait_for_others(environment.packaging)
             yield from self._run(command, offline=wheel_folder is not None)
@@ -124,14 +127,29 @@ class Installer:
             kept = Path(folder) / "constraints.txt"
             kept.write_text(constraints(self._kept_versions(command.keeps_torch)), encoding="utf-8")
             self._log.append(f"> {command.module} {' '.join(command.arguments)}")
-            # torch goes through our own process: a download of gigabytes must be possible to cancel.
-            if environment.packaging is not None and command.installs and command.keeps_torch:
+            if self._goes_by_slicer(command):
                 yield from install_by_slicer(environment.packaging, command, kept, self._log.append, offline=offline)
                 return
             limits = ("-c", str(kept)) if command.constrained else ()
             arguments = (*environment.python, "-m", command.module, *command.arguments, *limits)
-            variables = pip_environment(environment.environ, self._raw_progress())
+            variables = pip_environment(environment.environ, self._raw_progress(), self._pip_settings)
             yield from run_python(arguments, variables, command.title, self._log.append, offline=offline)
+
+    def _goes_by_slicer(self, command: Command) -> bool:
+        environment = self._environment
+        # torch goes through our own process: a download of gigabytes must be possible to cancel.  Slicer's own way
+        # obeys the user's settings.
+        plain = command.installs and command.keeps_torch and not is_misled(environment.environ, self._pip_settings)
+        return environment.packaging is not None and plain
+
+    def _read_pip_settings(self) -> Steps[None]:
+        arguments = (*self._environment.python, "-m", "pip", "config", "list")
+        try:
+            # Never logged: addresses of package indexes hold passwords.
+            lines = yield from run_python(arguments, self._environment.environ, "pip", lambda line: None)
+        except InputError:
+            return  # what is wrong with pip is said by the command that matters
+        self._pip_settings = read_settings(lines)
 
     def _confirm(self) -> Steps[Readiness]:
         after = self.check()

@@ -17,22 +17,24 @@ from typing import Any
 from OpenVocabCTLib.errors import Cancelled, InputError
 from OpenVocabCTLib.worker.steps import Steps
 from OpenVocabCTSlicer.installing.pip_output import InstallProgress, PipOutput, failure, without_credentials
+from OpenVocabCTSlicer.installing.pip_settings import harmless
 from OpenVocabCTSlicer.strings import _
 
 _READ_BYTES = 1 << 16
 _POLITE_SECONDS = 3.0
-# A user's pip settings that would put packages where Slicer does not look for them.
-_HARMFUL_VARIABLES = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_REQUIRE_VIRTUALENV", "PIP_DRY_RUN")
 
 
-def pip_environment(environ: Mapping[str, str], raw_progress: bool) -> dict[str, str]:
+def pip_environment(
+    environ: Mapping[str, str], raw_progress: bool, settings: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Return the environment for pip: no questions, UTF-8, packages where Slicer looks for them.
 
     Args:
         environ: environment to start from.
         raw_progress: whether this pip can print progress that a program reads (24.1 and newer).
+        settings: of the user's ``pip.conf``.
     """
-    kept = {name: value for name, value in environ.items() if name.upper() not in _HARMFUL_VARIABLES}
+    kept = harmless(environ, settings or {})
     kept |= {"PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
     return kept | {"PIP_PROGRESS_BAR": "raw" if raw_progress else "off"}
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -56,9 +59,30 @@ def test_fresh_slicer_is_installed_torch_first_and_slicers_packages_stay(slicer:
 def test_pip_settings_of_the_user_do_not_lead_packages_elsewhere(slicer: FakeSlicer) -> None:
     installed(slicer)
     for command in slicer.commands:
-        assert "PIP_USER" not in command["environ"]
+        assert command["environ"]["PIP_USER"] == command["environ"]["PIP_REQUIRE_VIRTUALENV"] == "0"
+        assert "PIP_CONFIG_FILE" not in command["environ"]
         assert command["environ"]["PIP_NO_INPUT"] == "1"
         assert not Path(command["environ"]["TMPDIR"]).exists()  # its temporary files are gone
+
+
+def test_a_folder_in_pip_conf_does_not_lead_packages_elsewhere(slicer: FakeSlicer) -> None:
+    config = "global.target='/elsewhere'\nglobal.index-url='https://me:secret@index/simple'\n:env:.user='1'"
+    environment = slicer.environment()
+    environment = replace(environment, environ={**environment.environ, "STAND_IN_CONFIG": config})
+    installer = Installer(environment)
+    assert run(installer.install(installer.check().plan)).ready
+    assert "secret" not in installer.log
+    for command in slicer.commands:
+        assert "PIP_TARGET" not in command["environ"] and command["environ"]["PIP_CONFIG_FILE"] == os.devnull
+        assert command["environ"]["PIP_INDEX_URL"] == "https://me:secret@index/simple"
+
+
+def test_slicers_own_way_is_left_where_it_would_obey_the_users_pip_conf(slicer: FakeSlicer) -> None:
+    packaging = SimpleNamespace(isPipInstallInProgress=lambda: False)  # no pip_install: it must not be called
+    environment = slicer.environment(packaging=packaging)
+    assert environment.environ["PIP_USER"] == "1"
+    installer = Installer(environment)
+    assert run(installer.install(installer.check().plan)).ready
 
 
 def test_pytorch_extension_chooses_the_build(slicer: FakeSlicer) -> None:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import subprocess
 import sys
+import sysconfig
 import tomllib
+import venv
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,10 +25,11 @@ from OpenVocabCTSlicer.installing.commands import Command, constraints
 from OpenVocabCTSlicer.installing.consent import consent_text
 from OpenVocabCTSlicer.installing.packages import canonical, leftovers
 from OpenVocabCTSlicer.installing.pip_output import PipOutput, failure, without_credentials
+from OpenVocabCTSlicer.installing.pip_settings import harmless, is_misled, read_settings
 from OpenVocabCTSlicer.installing.plan import Plan
 from OpenVocabCTSlicer.installing.preflight import GraphicsCard, gather, obstacles, parse_cards, remarks
 from OpenVocabCTSlicer.installing.probe import PROGRAM
-from OpenVocabCTSlicer.installing.process import run_python
+from OpenVocabCTSlicer.installing.process import pip_environment, run_python
 from OpenVocabCTSlicer.installing.requirements import (
     BUNDLED,
     PACKAGES,
@@ -344,3 +349,46 @@ def test_folders_of_this_python_are_named_once(monkeypatch: pytest.MonkeyPatch, 
     assert environment.slicer_environment().folders == (tmp_path, link)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     assert environment.slicer_environment().folders == (target, tmp_path)
+
+
+def wheel(folder: Path) -> None:
+    """Write a package that pip can install."""
+    info = "thing-1.0.dist-info"
+    with zipfile.ZipFile(folder / "thing-1.0-py3-none-any.whl", "w") as archive:
+        archive.writestr("thing.py", "")
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [("global", "target = {}"), ("install", "prefix = {}"), ("global", "root = {}"), ("install", "user = true")],
+)
+def test_real_pip_installs_where_python_looks(tmp_path: Path, section: str, line: str) -> None:
+    config = tmp_path / ".config/pip/pip.conf"
+    config.parent.mkdir(parents=True)
+    # Where packages come from is the user's affair; where they go is not.
+    found = f"[global]\nfind-links = {tmp_path}\nno-index = true\ndry-run = true\n"
+    own = line.format(tmp_path / "elsewhere")
+    config.write_text(found + (f"{own}\n" if section == "global" else f"[install]\n{own}\n"), encoding="utf-8")
+    wheel(tmp_path)
+    venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
+    python = str(tmp_path / "venv/bin/python")
+    environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": sysconfig.get_path("purelib")}
+    settings = read_settings(run(run_python((python, "-m", "pip", "config", "list"), environ, "", print)))
+    assert settings["find-links"] == str(tmp_path)
+    variables = pip_environment(environ, raw_progress=False, settings=settings)
+    run(run_python((python, "-m", "pip", "install", "thing"), variables, "", print))
+    assert list((tmp_path / "venv").glob("lib/python3*/site-packages/thing.py"))
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_settings_of_pip_are_read_from_any_output() -> None:
+    lines = ["install.target='/a'", "global.target='/b'", "global.x=oops", "nothing", ":env:.prefix='/c'", "list.y='1'"]
+    assert read_settings(lines) == {"target": "/a"}
+    assert is_misled({}, {"prefix": "/c"}) and is_misled({"Pip_User": "1"}, {}) and not is_misled({}, {"proxy": "x"})
+    assert harmless({"Pip_User": "1", "PIP_INDEX_URL": "mine"}, {"index-url": "theirs", "root": "/r", "user": "1"}) == {
+        **{"PIP_USER": "0", "PIP_DRY_RUN": "0", "PIP_REQUIRE_VIRTUALENV": "0"},
+        **{"PIP_INDEX_URL": "mine", "PIP_CONFIG_FILE": os.devnull},
+    }
