@@ -50,17 +50,27 @@ def telling_word(text: str, nearest: Concept, vocabulary: Vocabulary) -> str:
         nearest: the class whose name resembles it most.
         vocabulary: knows its other names.
     """
-    return foreign_word(text, nearest, vocabulary) or word_beside(text, nearest, vocabulary)
+    ways = (foreign_word, word_beside, _other_number)
+    return next((word for way in ways if (word := way(text, nearest, vocabulary))), "")
 
 
 def word_beside(text: str, nearest: Concept, vocabulary: Vocabulary) -> str:
     """Return the first word that a text says beside the whole name of a class, "" where it does not name it."""
-    said = own_key(text)[0]
+    said, known = own_key(text)[0], _words_of(nearest, vocabulary)
     names = [frozenset(own_key(phrase)[0]) for phrase in vocabulary.phrases(nearest)]
     if not any(name and name.issubset(said) for name in names):
         return ""
-    known = frozenset().union(*names)
     return next((word for word in said if word not in known), "")
+
+
+def _other_number(text: str, nearest: Concept, vocabulary: Vocabulary) -> str:
+    """Return a number that no name of a class says: a text encoder finds one segment as good as the next."""
+    known = _words_of(nearest, vocabulary)
+    return next((word for word in own_key(text)[0] if word not in known and not word.isalpha()), "")
+
+
+def _words_of(concept: Concept, vocabulary: Vocabulary) -> frozenset[str]:
+    return frozenset(word for phrase in vocabulary.phrases(concept) for word in own_key(phrase)[0])
 
 
 def _content(words: tuple[str, ...]) -> tuple[str, ...]:

@@ -92,6 +92,13 @@ def test_a_refusal_says_which_word_it_is(bank: EmbeddingBank) -> None:
     assert ask(maker(bank, OWN), "thingamajig stent").refusal == told.format("stent", "thingamajig")
 
 
+def test_a_number_tells_structures_apart(bank: EmbeddingBank) -> None:
+    classes = ["background", *(f"widget_{number}" for number in range(1, 61))]
+    questions = maker(bank, classes, OpenWordsConfig(same_as=0.7))
+    assert asked(ask(questions, "the widget 7")) == ["class:widget_7"]
+    assert "'77' tells it from" in ask(questions, "the widget 77").refusal
+
+
 def test_few_classes_let_only_the_same_words_pass(bank: EmbeddingBank) -> None:
     for classes in (["background", "liver"], AMOS, BONES):
         assert maker(bank, classes).config.open_words.same_as >= 0.99
