@@ -92,9 +92,12 @@ class TableQuestionMaker(QuestionMaker):
         name, concept = network.classes[row], network.concept_of(row)
         self.places.setdefault(concept, ClassPlace(number, row))
         if concept.startswith(OWN_NAME):
-            for key in (literal(name), plain(name)):
-                self._own_names.setdefault(key, concept)
-            self._own_keys.setdefault(own_key(name), concept)
+            for written in (literal(name), plain(name)):
+                self._own_names.setdefault(written, concept)
+            key = own_key(name)
+            # "mass" and "mass_tissue" share theirs: then only the name as it is written tells them apart.
+            if not key[0] or self._own_keys.setdefault(key, concept) != concept:
+                self._own_keys[key] = ""
 
     def ask(self, prompt: Prompt) -> Question:
         """Turn one prompt into a question: a class by its own name, a known structure, or other words."""
@@ -122,7 +125,7 @@ class TableQuestionMaker(QuestionMaker):
         if sign:
             return Question(prompt, (), f"'{sign}' is not understood here: write one name, without signs")
         own = self._own_keys.get(own_key(text))
-        if own is not None:
+        if own:
             return self._own(prompt, own)
         similarity, place = self.nearest(text)[0]
         if similarity >= self.decision.text_similarity:

@@ -142,6 +142,13 @@ def test_a_class_by_its_own_name(bank: EmbeddingBank, text: str, concept: str | 
     assert asked(question) == ([] if concept is None else [concept]) and not question.notes
 
 
+def test_names_that_differ_by_a_word_without_meaning_are_not_mixed_up(bank: EmbeddingBank) -> None:
+    questions = maker(bank, ["background", "thingamajig", "thingamajig_tissue", "whole organ"])
+    assert asked(ask(questions, "thingamajig")) == ["class:thingamajig"]
+    assert asked(ask(questions, "thingamajig tissue")) == ["class:thingamajig_tissue"]
+    assert ask(questions, "the structure inside of it").refusal
+
+
 def test_the_name_of_a_class_is_not_read_as_an_expression(bank: EmbeddingBank) -> None:
     questions = maker(bank, ["background", "liver", "liver_tumor", "liver_minus_tumor"])
     assert asked(ask(questions, "liver_minus_tumor")) == ["class:liver_minus_tumor"]
