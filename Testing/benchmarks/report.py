@@ -38,8 +38,8 @@ class Target:
 
 # Why a number is not reached, where it is not.
 _SECOND = (
-    "The image pass of a generated CT takes two or three seconds only, so that 2% of it are some 60 ms; a prompt costs "
-    "what the surface of its structure and the voxels of its box in the CT cost, and those of a body are tens of "
+    "The image pass of a generated CT takes one to three seconds only, so that 2% of it are 20 to 60 ms; a prompt "
+    "costs what the surface of its structure and the voxels of its box in the CT cost, and those of a body are tens of "
     "millions."
 )
 _HUNDRED = (
