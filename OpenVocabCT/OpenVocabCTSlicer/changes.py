@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import vtk
+from OpenVocabCTSlicer.segment_tags import tag_of
 
 Content = Any  # vtkSegmentation, known to Slicer's libraries only
 
@@ -56,5 +56,4 @@ def _looks(content: Content) -> list[tuple[Any, ...]]:
 
 
 def _code(segment: Any) -> str:
-    value = vtk.reference("")
-    return str(value) if segment.GetTag(segment.GetTerminologyEntryTagName(), value) else ""
+    return tag_of(segment, segment.GetTerminologyEntryTagName()) or ""

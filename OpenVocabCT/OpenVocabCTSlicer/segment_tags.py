@@ -18,6 +18,12 @@ MASK = "OpenVocabCT.Mask"
 LOOK = "OpenVocabCT.Look"
 
 
+def tag_of(segment: Any, name: str) -> str | None:
+    """Return a tag of a vtkSegment, None where it has none of that name."""
+    value = vtk.reference("")
+    return str(value) if segment.GetTag(name, value) else None
+
+
 class SegmentTags:
     """The tags of one vtkSegment."""
 
@@ -66,8 +72,7 @@ class SegmentTags:
         return hashlib.blake2b(repr((self._segment.GetName(), colour)).encode(), digest_size=8).hexdigest()
 
     def _get(self, name: str) -> str | None:
-        value = vtk.reference("")
-        return str(value) if self._segment.GetTag(name, value) else None
+        return tag_of(self._segment, name)
 
 
 def stored_key(prompt: str) -> str:

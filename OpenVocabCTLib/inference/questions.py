@@ -11,8 +11,8 @@ import numpy as np
 from OpenVocabCTLib.inference.composition import Formula
 from OpenVocabCTLib.models.config import DecisionConfig
 from OpenVocabCTLib.prompts.expressions import Expression, Operation
-from OpenVocabCTLib.prompts.kinds import foreign_word
-from OpenVocabCTLib.prompts.laterality import split_side
+from OpenVocabCTLib.prompts.kinds import foreign_word, told_apart
+from OpenVocabCTLib.prompts.laterality import only_side, split_side
 from OpenVocabCTLib.prompts.parsing import Prompt
 from OpenVocabCTLib.prompts.vocabulary import Concept, Side, Vocabulary
 from OpenVocabCTLib.text.bank import EmbeddingBank
@@ -253,7 +253,7 @@ class QuestionMaker:
             # A side is geometry to the model: for words without a query of their own it draws half of all there is.
             return f"no structure that this model knows; {nearest.name} is near in words"
         other = foreign_word(text, nearest, self.vocabulary)
-        return f"'{other}' tells it from {nearest.name}, which is nearest in words" if other else ""
+        return told_apart(other, nearest.name) if other else ""
 
 
 @dataclass(frozen=True)
@@ -298,5 +298,4 @@ def _wording(concept: Concept) -> Wording:
 
 def side_of(text: str) -> Side:
     """The one side that a text names, if it names exactly one."""
-    sides = split_side(text.split()).sides
-    return next(iter(sides)) if len(sides) == 1 else Side.NONE
+    return only_side(split_side(text.split()).sides)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 MANUFACTURER = "OpenVocabCT"
 UTF8 = "ISO_IR 192"
-RESULT_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.481.3")  # SEG, RT Structure Set
+RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
+RESULT_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", RT_STRUCTURE_SET)  # the first is SEG
 _ROOT = "2.25."  # UIDs made from a UUID (PS3.5 B.2)
 _NAME_LENGTH = 64
 # Type 2 attributes: they have to be there, but may be empty.

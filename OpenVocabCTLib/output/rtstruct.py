@@ -21,6 +21,7 @@ from OpenVocabCTLib.dicom.frames import Frame, damaged, silent
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.output.dicom_common import (
     MANUFACTURER,
+    RT_STRUCTURE_SET,
     UTF8,
     Origin,
     algorithm_of,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
     from OpenVocabCTLib.output.segmentation import Segment, Segmentation
 
-RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 _STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.1"
 _NAME_LENGTH = 60  # of the 64 characters of a DICOM text, four are for a number
 _CHANNELS = 64  # how many are tried

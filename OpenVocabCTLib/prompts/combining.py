@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from OpenVocabCTLib.prompts.concepts import Concept, Side
 from OpenVocabCTLib.prompts.expressions import Expression, union
-from OpenVocabCTLib.prompts.laterality import SidedWords, split_side
+from OpenVocabCTLib.prompts.laterality import SidedWords, only_side, split_side
 from OpenVocabCTLib.prompts.matching import PhraseIndex
-from OpenVocabCTLib.prompts.normalise import sanitise, strip_command, tokens, without_articles
+from OpenVocabCTLib.prompts.normalise import naming_words, sanitise, strip_command, tokens
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 from OpenVocabCTLib.prompts.words import FOREIGN_ARTICLES
 
@@ -48,13 +48,13 @@ _ALL_BUT = re.compile(
     r"\A(?P<all>everything|all|(?:the\s)?whole\sscan)\s(?:outside(?:\sof)?|but(?!\s(?:not|without)\b))\s", re.IGNORECASE
 )
 
+_OPERATOR_WORDS = rf"(?:plus|{_MINUS_WORDS}|{_AND_WORDS}|{_OVERLAP_WORDS})"
 # What parts the operands, signs apart.
-SEPARATOR = re.compile(rf"[,;:+&\u222a\u2229]|\s(?:plus|{_MINUS_WORDS}|{_AND_WORDS}|{_OVERLAP_WORDS})\s", re.IGNORECASE)
+SEPARATOR = re.compile(rf"[,;:+&\u222a\u2229]|\s{_OPERATOR_WORDS}\s", re.IGNORECASE)
 
 _BRACKET = re.compile(r"\s*([()\[\]{}])\s*")
 _INNERMOST = re.compile(r"[(\[{]([^()\[\]{}]*)[)\]}]")
 _LAST_TAKEN = re.compile(rf"\A([^()\[\]{{}}]*)[(\[{{](\s{_MINUS_WORDS}\s[^()\[\]{{}}]*)[)\]}}]\Z", re.IGNORECASE)
-_OPERATOR_WORDS = rf"(?:plus|{_MINUS_WORDS}|{_AND_WORDS}|{_OVERLAP_WORDS})"
 _ENDS_WITH_OPERATOR = re.compile(rf"(?:\A|[+&,(\[{{\u222a\u2229]|\s{_OPERATOR_WORDS}|\A.*\b(?:of|between))\s*\Z", re.I)
 _BEGINS_WITH_OPERATOR = re.compile(rf"\s*(?:\Z|[+&,)\]}}\u222a\u2229]|{_OPERATOR_WORDS}\s)", re.IGNORECASE)
 _HOLDS_OPERATOR = re.compile(rf"[+&,\u222a\u2229]|(?:\A|\s){_OPERATOR_WORDS}\s", re.IGNORECASE)
@@ -131,7 +131,7 @@ class Combiner:
         """Return what a text without operators names, None for nothing."""
         if text.lower() in _EVERYTHING and "body" in self._vocabulary:
             return self._vocabulary.get("body")
-        words = _words(text)
+        words = naming_words(text)
         if not words:
             return None
         return self._find(words, Side.NONE) or self._numbered(text) or self._misspelt(words, _Reading(correct))
@@ -201,8 +201,7 @@ class Combiner:
         found: list[Meaning] = []
         named = _sides_of(whole) or {side} - {Side.NONE}
         for place, text in enumerate(texts):
-            shared = next(iter(named)) if len(named) == 1 else Side.NONE
-            meant = self._operand(text, texts[place + 1 :], shared, reading, whole)
+            meant = self._operand(text, texts[place + 1 :], only_side(named), reading, whole)
             if meant is None:
                 return None
             if len(named) > 1:
@@ -212,7 +211,7 @@ class Combiner:
         return found
 
     def _note_missing_side(self, text: str, meant: Meaning, reading: _Reading) -> None:
-        words = _words(text)
+        words = naming_words(text)
         if isinstance(meant, Concept) and self._index.lacks_side(meant, words):
             reading.notes.append(f"no side given for '{' '.join(words)}': both")
 
@@ -221,7 +220,7 @@ class Combiner:
     ) -> Meaning | None:
         if _PLACEHOLDER.search(text):
             return reading.groups.get(text.strip())
-        words = _words(text)
+        words = naming_words(text)
         if not words or _has_loose_bracket(text):
             return None
         if isinstance(whole, Concept):
@@ -266,7 +265,7 @@ class Combiner:
     def _with_shared_end(self, words: tuple[str, ...], following: Sequence[str]) -> Concept | None:
         """Find "superior" of "superior and inferior vena cava" with the last words of a part that follows."""
         for text in following:
-            end = _words(text)
+            end = naming_words(text)
             for start in range(1, len(end)):
                 found = self._find((*words, *end[start:]), Side.NONE)
                 if found is not None:
@@ -280,10 +279,6 @@ class Combiner:
         wrong, right = match.corrected
         reading.notes.append(f"did you mean '{match.concept.name}'? read '{wrong}' as '{right}'")
         return match.concept
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return without_articles(strip_command(tokens(text)))
 
 
 def _has_loose_bracket(text: str) -> bool:
@@ -321,8 +316,7 @@ def _sides_of(meant: Meaning | None) -> set[Side]:
 
 def _side_of(meant: Meaning) -> Side:
     """Return the only side that was said."""
-    sides = _sides_of(meant)
-    return next(iter(sides)) if len(sides) == 1 else Side.NONE
+    return only_side(_sides_of(meant))
 
 
 def _plainly(text: str) -> str:

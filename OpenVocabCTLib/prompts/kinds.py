@@ -9,6 +9,8 @@ from OpenVocabCTLib.prompts.normalise import tokens, without_articles
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 from OpenVocabCTLib.prompts.words import EMPTY_IN_DESCRIPTIONS, KIND_NOUNS, NEUTRAL_WORDS, PARTS_AND_PLACES, PORTIONS
 
+_IDLE = NEUTRAL_WORDS | EMPTY_IN_DESCRIPTIONS
+
 
 def foreign_word(text: str, nearest: Concept, vocabulary: Vocabulary) -> str:
     """Return the word of a text that makes it something else than the structure that it resembles, "" for none.
@@ -22,8 +24,8 @@ def foreign_word(text: str, nearest: Concept, vocabulary: Vocabulary) -> str:
         nearest: the structure whose name resembles it most.
         vocabulary: knows the other names.
     """
-    said = _content(text)
-    names = [frozenset(_content(phrase)) for phrase in vocabulary.phrases(nearest)]
+    said = _content_of(text)
+    names = [frozenset(_content_of(phrase)) for phrase in vocabulary.phrases(nearest)]
     own = frozenset().union(*names)
     others = [word for word in said if word not in own]
     shared = own.intersection(said)
@@ -35,6 +37,19 @@ def foreign_word(text: str, nearest: Concept, vocabulary: Vocabulary) -> str:
     return portion or next((word for word in others if word in telling), "")
 
 
-def _content(text: str) -> tuple[str, ...]:
-    words = canonical(split_side(without_articles(tokens(text))).words)
-    return tuple(word for word in words if word not in NEUTRAL_WORDS | EMPTY_IN_DESCRIPTIONS)
+def told_apart(word: str, name: str) -> str:
+    """Say why a text is not answered with the structure of that name."""
+    return f"'{word}' tells it from {name}, which is nearest in words"
+
+
+def content(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Return, in the form by which they are compared, those of some words that tell one structure from another.
+
+    Args:
+        words: tokens without sides and articles.
+    """
+    return tuple(word for word in canonical(words) if word not in _IDLE)
+
+
+def _content_of(text: str) -> tuple[str, ...]:
+    return content(split_side(without_articles(tokens(text))).words)

@@ -7,7 +7,7 @@ and no loose match can ever turn one side into the other.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -97,6 +97,11 @@ def _is_without(words: Sequence[str], place: int) -> bool:
         return False
     following = words[place + 1] if place + 1 < len(words) else None
     return place == 0 or not (following is None or following in _AFTER_LATIN)
+
+
+def only_side(sides: Collection[Side]) -> Side:
+    """Return the side of a set that holds just one, else no side."""
+    return next(iter(sides)) if len(sides) == 1 else Side.NONE
 
 
 def split_side(words: Sequence[str]) -> SidedWords:

@@ -74,6 +74,11 @@ def make_label(text: str) -> str:
     return label if len(label) <= LABEL_LENGTH else label[: LABEL_LENGTH - 1].rstrip() + "…"
 
 
+def naming_words(text: str) -> tuple[str, ...]:
+    """Return the tokens of a text that can name something: without what asks, and without articles."""
+    return without_articles(strip_command(tokens(text)))
+
+
 def split_camel_case(text: str) -> str:
     """Return "ParotidL" as "Parotid L" and "LKidney" as "L Kidney"."""
     return _CAMEL_CASE.sub(" ", text)

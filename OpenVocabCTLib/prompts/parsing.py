@@ -18,6 +18,7 @@ from OpenVocabCTLib.prompts.matching import Match, PhraseIndex, phrase_index
 from OpenVocabCTLib.prompts.normalise import (
     READ_LENGTH,
     make_label,
+    naming_words,
     sanitise,
     split_camel_case,
     strip_command,
@@ -178,7 +179,7 @@ class _Reader:
         """Tell whether a list would be read as one of its structures: "lungs | left lung"."""
         if _LISTED.search(text) is None:
             return False
-        whole = self._index.find(split_side(without_articles(strip_command(tokens(text)))))
+        whole = self._index.find(split_side(naming_words(text)))
         parts = _named_parts(text, self._index, _LISTED)
         return whole is not None and len(parts) > 1 and whole.concept in parts
 
@@ -220,7 +221,7 @@ class _Reader:
 
     def _half(self, text: str) -> Combined | None:
         """Read a finding that is known without sides, in an organ that has them, or a half: "left half of the jaw"."""
-        plain = without_articles(strip_command(tokens(text)))
+        plain = naming_words(text)
         sided = split_side(plain)
         if len(sided.sides) != 1:
             return None
@@ -314,7 +315,7 @@ def _named_parts(text: str, index: PhraseIndex, between: re.Pattern[str] = _BETW
         return ()
     concepts: dict[str, Concept] = {}
     for part in parts:
-        match = index.find(split_side(without_articles(strip_command(tokens(part)))))
+        match = index.find(split_side(naming_words(part)))
         if match is None:
             return ()
         concepts[match.concept.id] = match.concept

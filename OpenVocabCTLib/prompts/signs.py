@@ -11,7 +11,7 @@ from OpenVocabCTLib.prompts.combining import LONGEST, SEPARATOR, Meaning
 from OpenVocabCTLib.prompts.concepts import Concept
 from OpenVocabCTLib.prompts.laterality import split_side
 from OpenVocabCTLib.prompts.matching import Match, PhraseIndex
-from OpenVocabCTLib.prompts.normalise import is_plural, sanitise, strip_command, tokens, without_articles
+from OpenVocabCTLib.prompts.normalise import is_plural, naming_words, sanitise
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 
 Decision = Literal["minus", "name", "unclear"]
@@ -108,7 +108,7 @@ class SignReader:
         signs = [_Place(sign[0], "", "") for sign in _SIGN.finditer(text)]
         if len(signs) < 2 or any(sign.is_spaced or sign.is_minus for sign in signs):
             return False
-        match = self._index.find(split_side(_words(text)))
+        match = self._index.find(split_side(naming_words(text)))
         return match is not None and match.how == "exact"
 
     def _after(self, text: str) -> str:
@@ -120,7 +120,7 @@ class SignReader:
         return (longest if not ends or self._named(longest, False) is not None else text[: ends[0]]).strip(_BRACKETS)
 
     def _decide(self, place: _Place) -> Decision:
-        before, after = _words(place.before), _words(place.after)
+        before, after = naming_words(place.before), naming_words(place.after)
         if not before or not after or self._is_span(place, before[-1], after[0]):
             return "name"
         together = self._index.find(split_side((*before, *after)))
@@ -143,7 +143,7 @@ class SignReader:
         return _LEVEL.fullmatch(last) is not None and _LEVEL_OR_NUMBER.fullmatch(first) is not None and not is_range
 
     def _minus_sign(self, place: _Place, together: Match | None) -> Decision:
-        before, after = _words(place.before), _words(place.after)
+        before, after = naming_words(place.before), naming_words(place.after)
         if not split_side(after).words:
             return "minus" if is_plural(before) and place.is_spaced else "name"
         if place.is_spaced or together is None:
@@ -165,10 +165,6 @@ class SignReader:
         outside |= {concept.id for concept in _concepts(whole)}
         around = {above for one in inside for above in self._vocabulary.get(one).part_of}
         return "body" in outside or inside <= outside or bool(around & outside)
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return without_articles(strip_command(tokens(text)))
 
 
 def _concepts(meant: Meaning) -> tuple[Concept, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from OpenVocabCTLib.prompts.concepts import Concept, Side
-from OpenVocabCTLib.prompts.laterality import UNSAID, SidedWords, split_side
+from OpenVocabCTLib.prompts.laterality import UNSAID, SidedWords, only_side, split_side
 from OpenVocabCTLib.prompts.matching import PhraseIndex, phrase_index
 from OpenVocabCTLib.prompts.normalise import tokens
 from OpenVocabCTLib.prompts.parsing import PromptSet
@@ -116,7 +116,7 @@ def _side(concept: Concept, said: frozenset[Side], structures: Sequence[Concept]
     sides = said or {
         one.side for one in structures if one.side is not Side.NONE and _is_around(concept, one, vocabulary)
     }
-    return next(iter(sides)) if len(sides) == 1 else Side.NONE
+    return only_side(sides)
 
 
 def _contradicts(one: Side, other: Side) -> bool:

@@ -17,7 +17,7 @@ from OpenVocabCTLib.prompts.vocabulary import Vocabulary
 from OpenVocabCTLib.prompts.words import ARTICLES, NEUTRAL_WORDS
 from OpenVocabCTLib.reports.scopes import LONGEST_SENTENCE
 
-_WORD = re.compile(r"[^\W_]+")
+WORD = re.compile(r"[^\W_]+")
 _LONGEST = 7
 # Words that a report uses in another sense, or that say nothing of a place.
 _NOT_MENTIONED = frozenset({"body", "scanner_table", "contrast_agent", "abdomen", "thorax", "head", "neck"})
@@ -65,7 +65,7 @@ def find_mentions(sentence: str, vocabulary: Vocabulary, index: PhraseIndex) -> 
 
     Only phrases that are written as the vocabulary has them count; misspelt words and free descriptions do not.
     """
-    words = list(_WORD.finditer(sentence[:LONGEST_SENTENCE]))
+    words = list(WORD.finditer(sentence[:LONGEST_SENTENCE]))
     found: list[Mention] = []
     place = 0
     while place < len(words):

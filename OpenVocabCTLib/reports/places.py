@@ -15,13 +15,9 @@ from itertools import pairwise
 from OpenVocabCTLib.prompts.concepts import Side
 from OpenVocabCTLib.prompts.laterality import side_of_word
 from OpenVocabCTLib.reports import triggers
-from OpenVocabCTLib.reports.mentions import BETWEEN_SIDES, Mention
-from OpenVocabCTLib.reports.scopes import LONGEST_SENTENCE, Scopes, new_clauses
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text, re.IGNORECASE)
-
+from OpenVocabCTLib.reports.mentions import BETWEEN_SIDES, WORD, Mention
+from OpenVocabCTLib.reports.scopes import LONGEST_SENTENCE, Scopes
+from OpenVocabCTLib.reports.triggers import pattern
 
 _BREAKS = (
     r"(?:in|of|at|on|within|and|or|but|with|without|is|are|was|were|has|have|shows?|demonstrates?|than|to|from|by)"
@@ -43,37 +39,36 @@ _BY_THE_WAY = (
     r"(?:relative|compared|similar|identical)\s+(?:to|with)|(?:hypo|hyper|iso)-?\s?(?:dense|attenuating|intense)\s+to|than|"
     r"instead\s+of|rather\s+than)"
 )
-_LANDMARK_BEFORE = _pattern(rf"\b{_BY_THE_WAY}{_FILLER}{{0,4}}(?:\s+of(?:\s+(?:the|both))?)?\s*\Z")
-_LANDMARK_AFTER = _pattern(
+_LANDMARK_BEFORE = pattern(rf"\b{_BY_THE_WAY}{_FILLER}{{0,4}}(?:\s+of(?:\s+(?:the|both))?)?\s*\Z")
+_LANDMARK_AFTER = pattern(
     r"\s+(?:is|are|was|were|appears?)\s+(?:\w+ly\s+)?(?:displaced|compressed|spared|effaced|deviated|indented|abutted|"
     r"encased|surrounded|not\s+(?:\w+ly\s+)?(?:involved|affected|invaded|infiltrated))\b"
 )
-_JOINED = _pattern(r"\s*(?:\([^()]*\)\s*)?(?:,|and|or|/|&|as\s+well\s+as|nor|\s)+\s*(?:(?:the|both|in|of|a)\s+)*")
-_LINK = _pattern(
+_JOINED = pattern(r"\s*(?:\([^()]*\)\s*)?(?:,|and|or|/|&|as\s+well\s+as|nor|\s)+\s*(?:(?:the|both|in|of|a)\s+)*")
+_LINK = pattern(
     r"\b(?:in|of|within|inside|at|on|from|to|throughout|along|involving|affecting|into|through|for)"
     rf"{_FILLER}{{0,3}}(?:\s+of(?:\s+(?:the|both))?)?\s*\Z"
 )
-_LINK_WORD = _pattern(r"\b(?:in|of|at|on)\b")
-_UNLINKED = _pattern(r"\bwith\b")
-_MODIFIES = _pattern(rf"(?:{_FILLER}{{0,2}}[\s-]*)")
-_LIST = _pattern(r"[\s,]*(?:(?:,|and|or|nor|/)\s*)+(?:(?P<own>[\w-]+)\s+){0,2}")
-_WITH = _pattern(r"\s*with\s+(?:\w+\s+)?")
-_DETACHED = _pattern(r"[\s,:(\u2013-]*(?:[\w.]+[\s,:(\u2013-]+){0,3}")
-_VERB_OR_CONJUNCTION = _pattern(rf"\b(?:{_BREAKS}|while|no)\b")
-_ENDS_THERE = _pattern(r"\s*(?:\Z|[.,;:()]|and\b|or\b)")
-_APPOSITION = _pattern(r"\A\s*(?:[,(:\u2013-]|or\b|and\s+(?:contains?|shows?|has|have)\b|with\b|without\b|except)")
+_LINK_WORD = pattern(r"\b(?:in|of|at|on)\b")
+_UNLINKED = pattern(r"\bwith\b")
+_MODIFIES = pattern(rf"(?:{_FILLER}{{0,2}}[\s-]*)")
+_LIST = pattern(r"[\s,]*(?:(?:,|and|or|nor|/)\s*)+(?:(?P<own>[\w-]+)\s+){0,2}")
+_WITH = pattern(r"\s*with\s+(?:\w+\s+)?")
+_DETACHED = pattern(r"[\s,:(\u2013-]*(?:[\w.]+[\s,:(\u2013-]+){0,3}")
+_VERB_OR_CONJUNCTION = pattern(rf"\b(?:{_BREAKS}|while|no)\b")
+_ENDS_THERE = pattern(r"\s*(?:\Z|[.,;:()]|and\b|or\b)")
+_APPOSITION = pattern(r"\A\s*(?:[,(:\u2013-]|or\b|and\s+(?:contains?|shows?|has|have)\b|with\b|without\b|except)")
 # "Liver cysts and hemangiomas", but not "cysts in the liver and hemangiomas".
-_DISTRIBUTED = _pattern(r"\s*and\s*")
-_SAYS_THE_SAME = _pattern(r"\b(?:not|rather\s+than|instead\s+of|other\s+than|apart\s+from|aside\s+from|versus|vs)\b")
-_ON_THE = _pattern(r"\b(?:on|at|to|in|from|of|also)\s+(?:the\s+)?\Z")
+_DISTRIBUTED = pattern(r"\s*and\s*")
+_SAYS_THE_SAME = pattern(r"\b(?:not|rather\s+than|instead\s+of|other\s+than|apart\s+from|aside\s+from|versus|vs)\b")
+_ON_THE = pattern(r"\b(?:on|at|to|in|from|of|also)\s+(?:the\s+)?\Z")
 # Mentions further apart do not explain each other; this bounds the time for hostile input too.
 _FARTHEST = 6
 _READ_BACK = 40
 # "And on the left a pneumothorax", "on the right there is an effusion".
-_OPENS_WITH_SIDE = _pattern(r"(?:\A|[,;:]|\band\b)\s*(?:on|at|in)\s+(?:the\s+)?\Z")
-_LEADS_TO = _pattern(rf"[\s,-]*(?:side\s*,?\s*)?(?:there\s+(?:is|are)\s+)?(?:{_FILLER}|\w+\b){{0,3}}\s*")
-_HEADS = _pattern(r"\s*:")
-_WORD = re.compile(r"[^\W_]+")
+_OPENS_WITH_SIDE = pattern(r"(?:\A|[,;:]|\band\b)\s*(?:on|at|in)\s+(?:the\s+)?\Z")
+_LEADS_TO = pattern(rf"[\s,-]*(?:side\s*,?\s*)?(?:there\s+(?:is|are)\s+)?(?:{_FILLER}|\w+\b){{0,3}}\s*")
+_HEADS = pattern(r"\s*:")
 
 
 @dataclass(frozen=True)
@@ -91,7 +86,7 @@ class Places:
     Args:
         text: of the sentence.
         mentions: in it, from left to right.
-        scopes: what it denies.
+        scopes: what it denies, and where it begins anew.
     """
 
     def __init__(self, text: str, mentions: Sequence[Mention], scopes: Scopes) -> None:
@@ -115,7 +110,7 @@ class Places:
         is_shared = (
             after
             and self._trails(after)
-            and not side_of_word(_WORD.findall(self._said(after.start, after.end))[0].lower())
+            and not side_of_word(WORD.findall(self._said(after.start, after.end))[0].lower())
         )
         return self._own_sides(after) if after and is_shared else frozenset()
 
@@ -137,7 +132,7 @@ class Places:
     def _clause_starts(self) -> list[int]:
         findings = [one.start for one in self._mentions if one.is_finding]
         starts = [match.end() for match in triggers.PLACE_ENDS.finditer(self._text)]
-        for first, last in new_clauses(self._text):
+        for first, last in self._scopes.clauses:
             begin = max((start for start in starts if start <= first), default=0)
             # "In the liver, a cyst is seen" is one clause, and "it is enlarged and contains a cyst" is about one thing.
             goes_on = triggers.VERB_FOLLOWS.match(self._text, last)
@@ -275,7 +270,7 @@ class Places:
         placed = bool(behind) or _LINK_WORD.search(self._said(first.start, first.end))
         if triggers.DOUBTS_AFTER.search(between) or _SAYS_THE_SAME.search(between):
             return True
-        anew = _LIST.fullmatch(between) and any(self._is_own(word) for word in _WORD.findall(between)[:2])
+        anew = _LIST.fullmatch(between) and any(self._is_own(word) for word in WORD.findall(between)[:2])
         joined = _APPOSITION.search(between) or (not placed and _DISTRIBUTED.fullmatch(between))
         return bool(joined) and not anew and not _LANDMARK_BEFORE.search(between)
 
@@ -294,7 +289,7 @@ class Places:
 
     def _side_words(self) -> list[_LooseSide]:
         words = (
-            _LooseSide(word.start(), word.end(), side_of_word(word[0].lower())) for word in _WORD.finditer(self._text)
+            _LooseSide(word.start(), word.end(), side_of_word(word[0].lower())) for word in WORD.finditer(self._text)
         )
         taken = {place for one in self._mentions for place in range(one.start, one.end)}
         # A single letter may be anything: "r/o".

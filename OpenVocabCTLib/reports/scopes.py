@@ -27,10 +27,12 @@ class Scopes:
     Attributes:
         absent: denied.
         uncertain: suspected.
+        clauses: the commas and conjunctions after which it speaks of something else.
     """
 
     absent: tuple[Span, ...]
     uncertain: tuple[Span, ...]
+    clauses: tuple[Span, ...]
 
     def status(self, start: int, end: int) -> Status:
         """Say what the sentence says of the words from `start` to `end`; a doubt weighs more than a denial."""
@@ -42,7 +44,9 @@ class Scopes:
 def find_scopes(sentence: str) -> Scopes:
     """Find what a sentence denies and what it suspects."""
     text = sentence[:LONGEST_SENTENCE]
-    ends = [*_spans(triggers.CLEAR_ENDS, text), *new_clauses(text)]
+    clear = _spans(triggers.CLEAR_ENDS, text)
+    clauses = _new_clauses(text, clear)
+    ends = [*clear, *clauses]
     harmless = _spans(triggers.HARMLESS, text)
     forward = [span for span in _spans(triggers.DENIES_AFTER, text) if not _overlaps(span, harmless)]
     doubts_before = _spans(triggers.DOUBTS_BEFORE, text)
@@ -62,15 +66,14 @@ def find_scopes(sentence: str) -> Scopes:
     for span in doubts_before:
         is_first = _opens(text, span, ends)
         uncertain.append(_onwards(text, span[1], ends) if is_first else (_begin(text, span[0], ends), span[0]))
-    return Scopes(tuple(absent), tuple(uncertain))
+    return Scopes(tuple(absent), tuple(uncertain), tuple(clauses))
 
 
-def new_clauses(text: str) -> list[Span]:
+def _new_clauses(text: str, clear: Sequence[Span]) -> list[Span]:
     """Return the commas and conjunctions after which a sentence speaks of something else.
 
     Not those of a list with one verb: "nodules, cysts and effusions are not seen".
     """
-    clear = _spans(triggers.CLEAR_ENDS, text)
     found: list[Span] = []
     for match in triggers.NEW_CLAUSE.finditer(text):
         begin = max((last for _, last in [*clear, *found] if last <= match.start()), default=0)

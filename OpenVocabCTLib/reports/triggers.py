@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 
-def _pattern(text: str) -> re.Pattern[str]:
+def pattern(text: str) -> re.Pattern[str]:
+    """Compile what is looked for in any letter case."""
     return re.compile(text, re.IGNORECASE)
 
 
@@ -27,7 +28,7 @@ _MEASURED = (
 
 # Negated, but not what they stand before: "no change of the nodule", "no evidence of progression of the metastases".
 # What was not there before is there now, and what has gone in part is still there.
-HARMLESS = _pattern(
+HARMLESS = pattern(
     rf"\b(?:no|without|not)\s+(?:{_MEASURED}\s+)*(?:changes?|changed|increase[ds]?|decrease[ds]?|enlargement|growth|expansion|"
     rf"progression|regression|improvement|worsening|deterioration|difference|{_COURSE})(?:\s+of)?\b"
     rf"|\b(?:no|without)\s+(?:(?!(?:and|or|nor)\b)\w+\s+){{1,4}}(?:enlargement|growth|progression|worsening|expansion)\b"
@@ -41,19 +42,19 @@ HARMLESS = _pattern(
     rf"|\b(?:{_PARTLY}|not)\s+(?:(?:yet|been|\w+ly)\s+)*{_GONE}\b|\bnon-?{_GONE}\b|\bnot\s+absent\b"
     rf"|\b{_PARTLY}[\s-]+(?:complete\s+)?{_COURSE}\s+of\b"
 )
-DENIES_AFTER = _pattern(
+DENIES_AFTER = pattern(
     rf"\b(?:no|nil|without|not|nothing|negative\s+for|free\s+(?:of|from)|(?:absence|lack|{_COURSE}|resection)\s+of|neither|"
     r"nor|never|denies|rules\s+out|excludes|rather\s+than|instead\s+of)\b"
 )
-DENIES_BEFORE = _pattern(
+DENIES_BEFORE = pattern(
     rf"\b(?:{_AUXILIARY}\s+)*(?:{_NOT}\s+(?:(?:be|been)\s+)?(?:(?:\w+ly|yet|again|now)\s+)*{_SEEN})\b"
     rf"|\b(?:(?:{_AUXILIARY}|can|could)\s+)(?:(?:be|been|now|since|also|all|\w+ly)\s+)*{_NO_LONGER_THERE}\b"
     r"|(?:[:=\u2013\u2014]|\s-)\s*(?:none|no|nil|negative|absent)\b(?=\s*(?:\Z|[.,;)]))"
 )
 # Without a verb: "pneumothorax resolved" and "resolved pneumothorax".
-DENIES_AROUND = _pattern(rf"\b(?:{_NO_LONGER_THERE}|non-?\s?visuali[sz]ed)\b")
+DENIES_AROUND = pattern(rf"\b(?:{_NO_LONGER_THERE}|non-?\s?visuali[sz]ed)\b")
 _EXCLUDED = r"(?:excluded|ruled\s+out)"
-DOUBTS_AFTER = _pattern(
+DOUBTS_AFTER = pattern(
     r"\b(?:possibl[ey]|possibility\s+of|probabl[ey]|likely|unlikely\s+(?:an?|to)|suspicious\s+(?:for|of)|suspected|"
     r"suspicion\s+(?:of|for)|suggest(?:ive\s+of|ing|s)?|indicative\s+of|doubtful|equivocal|"
     r"(?:may|might|could)\s+(?:represent|be|reflect|indicate)(?!\s+(?:\w+ly\s+)?(?:excluded|ruled))|"
@@ -61,7 +62,7 @@ DOUBTS_AFTER = _pattern(
     r"(?<!can )rule\s+out|r/o|query|evaluate\s+for|evaluation\s+(?:of|for)|assess\s+for|history\s+of|"
     r"concern(?:ing)?\s+for|questionable|presumed|presumably|versus|vs|differential)\b|\?\s*(?=\w)"
 )
-DOUBTS_BEFORE = _pattern(
+DOUBTS_BEFORE = pattern(
     rf"\b(?:{_NOT}\s+(?:(?:be|been|yet|\w+ly)\s+)*{_EXCLUDED}|"
     rf"{_NOT}\s+(?:be\s+)?(?:clearly|definitely|definitively|convincingly|reliably|confidently|well)\s+{_SEEN}|"
     r"(?:is|are)\s+(?:possible|suspected|questionable|likely|favou?red|doubtful|equivocal)|"
@@ -69,65 +70,64 @@ DOUBTS_BEFORE = _pattern(
     r"(?:(?:is|are|seems?|appears?)\s+)?(?:(?:considered|very|highly|thought)\s+)*unlikely(?!\s+(?:an?|to)\b))\b|(?<=\w)\?"
 )
 # "After stone removal" the stone is gone, whatever else the sentence says.
-TAKEN_OUT = _pattern(
+TAKEN_OUT = pattern(
     r"\b(?:after|following|status\s+post|s/p|interval|post|since)\s+((?:[\w-]+\s+){1,4}?)(?:removal|resection|excision)\b"
 )
 # What is denied of one side may be there on the other: "effusion resolved on the left and new on the right".
-ONE_SIDE = _pattern(r"\s+(?:on|in|at)\s+the\s+(?P<side>left|right)\b[^.;]*\b(?!(?P=side))(?:left|right)\b")
+ONE_SIDE = pattern(r"\s+(?:on|in|at)\s+the\s+(?P<side>left|right)\b[^.;]*\b(?!(?P=side))(?:left|right)\b")
 # Vocabulary says "growth" for a tumor; "no growth of the nodule" names none.
-GROWTH = _pattern(r"\bgrowth\b")
+GROWTH = pattern(r"\bgrowth\b")
 # A doubt of the first kind that a denial reaches is none: "no findings suspicious for metastasis".
-SUSPECTS = _pattern(r"\b(?:suspici\w+|suggest\w*|indicative|concern\w*)\b")
+SUSPECTS = pattern(r"\b(?:suspici\w+|suggest\w*|indicative|concern\w*)\b")
 
 _VERBS = (
     r"(?:is|are|was|were|shows?|demonstrates?|has|have|measures?|measuring|contains?|persists?|remains?|appears?|"
     r"developed|increased|decreased)"
 )
-_CLEAR_ENDS = (
+CLEAR_ENDS = pattern(
     r";|:(?!\s*(?:none|no|nil|negative|absent)\b\s*(?:\Z|[.,;)]))|\b(?:but|however|although|though|except|excepting|"
     r"with\s+the\s+exception\s+of|apart\s+from|aside\s+from|other\s+than|positive\s+for|besides|yet|whereas|while|"
-    r"there\s+(?:is|are|was|were)|because"
+    r"there\s+(?:is|are|was|were)|because|with(?!out)|which)\b"
 )
-CLEAR_ENDS = _pattern(rf"{_CLEAR_ENDS}|with(?!out)|which)\b")
 # Where something else may be spoken of, and the one verb of a list that only looks like it: "nodules and effusions are
 # not seen".
-NEW_CLAUSE = _pattern(
+NEW_CLAUSE = pattern(
     rf"\band\b(?=[^,;]*\b{_VERBS}\b)"
     rf"|,(?!\s*(?:and\s*/\s*or|or|nor|and|{_VERBS})\b)(?=(?:(?!\b(?:or|nor)\b)[^,;])*\b{_VERBS}\b)"
 )
-SHARED_VERB = _pattern(
+SHARED_VERB = pattern(
     r"\s*(?!(?:the|an?|there)\b)(?P<list>(?:[\w-]+\s+){1,8}?)(?:are|were)\s+(?:\w+ly\s+)?"
     rf"(?:not|no\s+longer|absent|excluded|{_SEEN})\b"
 )
-VERB = _pattern(rf"\b{_VERBS}\b")
-AND = _pattern(r"\band\b")
+VERB = pattern(rf"\b{_VERBS}\b")
+AND = pattern(r"\band\b")
 # What a sentence says after these is of another place.
-PLACE_ENDS = _pattern(r";|\b(?:but|however|although|though|whereas|while|yet)\b")
-SENTENCE_VERB = _pattern(rf"{_AUXILIARY}\b|cannot\b|(?:can|could)\b")
-RELATIVE = _pattern(rf",?\s*\b(?:which|that)\s+(?:{_AUXILIARY}\s+)*\Z|,?\s*\b(?:which|that|and)\s*\Z")
+PLACE_ENDS = pattern(r";|\b(?:but|however|although|though|whereas|while|yet)\b")
+SENTENCE_VERB = pattern(rf"{_AUXILIARY}\b|cannot\b|(?:can|could)\b")
+RELATIVE = pattern(rf",?\s*\b(?:which|that)\s+(?:{_AUXILIARY}\s+)*\Z|,?\s*\b(?:which|that|and)\s*\Z")
 
-VERB_FOLLOWS = _pattern(rf"\s*{_VERBS}\b")
+VERB_FOLLOWS = pattern(rf"\s*{_VERBS}\b")
 
 # What a participle is followed by where it says something of the words before it.
-PREDICATE_FOLLOWED_BY = _pattern(
+PREDICATE_FOLLOWED_BY = pattern(
     r"\s*(?:\Z|[.,;:)]|(?:on|in|at|since|with|and|but|after|by|from|over|compared|now|today|as|is|are)\b)"
 )
-NOUN_PHRASE_END = _pattern(r"[,;:.()]|\b(?:with|and|but|is|are|was|were|has|have)\b")
+NOUN_PHRASE_END = pattern(r"[,;:.()]|\b(?:with|and|but|is|are|was|were|has|have)\b")
 
 # In a list after a denial: what goes on with the list, what begins something that is there, what cannot be told.
-LIST_BREAK = _pattern(r",|\band\b")
-LIST_GOES_ON = _pattern(r"\b(?:or|nor|neither)\b")
-DENIED_AGAIN = _pattern(r"\s*(?:and|but)?\s*(?:no|not|without|nor)\b")
+LIST_BREAK = pattern(r",|\band\b")
+LIST_GOES_ON = pattern(r"\b(?:or|nor|neither)\b")
+DENIED_AGAIN = pattern(r"\s*(?:and|but)?\s*(?:no|not|without|nor)\b")
 _COUNTED = r"(?:an?|one|two|three|four|several|few|multiple|some|numerous|\d+)"
 _STEADY = r"(?:stable|unchanged|known|old|chronic|persistent|residual|increased|increasing|status\s+post)"
 _SIZED = r"(?:small(?!\s+(?:bowel|intestin))|tiny|trace|minimal|mild|mildly|moderate|subtle)"
 _MEASURE = r"\d+(?:[.,]\d+)?\s*(?:x\s*\d+(?:[.,]\d+)?\s*)*(?:mm|cm|ml)\b"
-IS_THERE = _pattern(rf"\A\s*(?:{_COUNTED}|{_STEADY})\b|\b(?:stable|unchanged)\b|{_MEASURE}")
-IS_THERE_AFTER_COMMA = _pattern(rf"\A\s*{_SIZED}\b")
-MAY_BE_THERE = _pattern(
+IS_THERE = pattern(rf"\A\s*(?:{_COUNTED}|{_STEADY})\b|\b(?:stable|unchanged)\b|{_MEASURE}")
+IS_THERE_AFTER_COMMA = pattern(rf"\A\s*{_SIZED}\b")
+MAY_BE_THERE = pattern(
     rf"\A\s*(?:{_SIZED}|large(?!\s+(?:bowel|intestin))|huge|big|new|left|right|left-sided|right-sided|bilateral)\b"
     r"|\b(?:in|of|at|within|on)\s+the\b|\b(?<!are )(?<!were )(?:present|seen|noted|visible)\s*[.]?\s*\Z"
 )
-UNSPECIFIC = _pattern(r"\b(?:findings?|abnormalit(?:y|ies)|process(?:es)?|disease|pathology)\s*\Z")
+UNSPECIFIC = pattern(r"\b(?:findings?|abnormalit(?:y|ies)|process(?:es)?|disease|pathology)\s*\Z")
 # A word that begins something of its own in a list, which does not share what the list says of the rest.
-BEGINS_ANEW = _pattern(rf"{_COUNTED}|{_SIZED}|stable|unchanged|known|old|chronic|large|new|there|the")
+BEGINS_ANEW = pattern(rf"{_COUNTED}|{_SIZED}|stable|unchanged|known|old|chronic|large|new|there|the")

@@ -11,16 +11,13 @@ import unicodedata
 
 from OpenVocabCTLib.models.tables import apart
 from OpenVocabCTLib.prompts.concepts import Concept, Side
-from OpenVocabCTLib.prompts.kinds import foreign_word
-from OpenVocabCTLib.prompts.laterality import split_side
-from OpenVocabCTLib.prompts.matching import canonical
+from OpenVocabCTLib.prompts.kinds import content, foreign_word
+from OpenVocabCTLib.prompts.laterality import only_side, split_side
 from OpenVocabCTLib.prompts.normalise import sanitise, tokens, without_articles
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
-from OpenVocabCTLib.prompts.words import EMPTY_IN_DESCRIPTIONS, NEUTRAL_WORDS
 
 # Everything but letters, numbers, ordinary punctuation and the hyphen within a word.
 _SIGN = re.compile(r"[^\w\s.,?'\"-]|(?<!\w)-|-(?!\w)")
-_IDLE = NEUTRAL_WORDS | EMPTY_IN_DESCRIPTIONS
 
 
 def literal(text: str) -> str:
@@ -31,8 +28,7 @@ def literal(text: str) -> str:
 def own_key(text: str) -> tuple[tuple[str, ...], Side]:
     """What two ways to write the same name share: "left widget", "Widget_L" and "the widgets, left"."""
     sided = split_side(without_articles(tokens(apart(text))))
-    side = next(iter(sided.sides)) if len(sided.sides) == 1 else Side.NONE
-    return _content(sided.words), side
+    return content(sided.words), only_side(sided.sides)
 
 
 def sign_in(text: str) -> str:
@@ -71,7 +67,3 @@ def _other_number(text: str, nearest: Concept, vocabulary: Vocabulary) -> str:
 
 def _words_of(concept: Concept, vocabulary: Vocabulary) -> frozenset[str]:
     return frozenset(word for phrase in vocabulary.phrases(concept) for word in own_key(phrase)[0])
-
-
-def _content(words: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(word for word in canonical(words) if word not in _IDLE)

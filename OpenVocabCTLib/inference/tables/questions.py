@@ -14,6 +14,7 @@ from OpenVocabCTLib.inference.tables.naming import literal, own_key, sign_in, te
 from OpenVocabCTLib.inference.tables.open_words import Floats, Phrases, TextMap, least_same_as
 from OpenVocabCTLib.models.class_table import ClassTable
 from OpenVocabCTLib.models.tables import OWN_NAME, NetworkConfig, TableConfig, plain
+from OpenVocabCTLib.prompts.kinds import told_apart
 from OpenVocabCTLib.prompts.parsing import Prompt
 from OpenVocabCTLib.prompts.vocabulary import Concept, Side, Vocabulary
 from OpenVocabCTLib.text.bank import EmbeddingBank
@@ -131,7 +132,7 @@ class TableQuestionMaker(QuestionMaker):
         if similarity >= self.decision.text_similarity:
             word = telling_word(text, self._concept(place), self.vocabulary)
             if word:
-                return Question(prompt, (), self._told_apart(word, place))
+                return Question(prompt, (), told_apart(word, self._name(place)))
         if similarity >= self._same_as:
             concept = self.config.networks[place.network].concept_of(place.row)
             note = f"read as other words for {self._name(place)} (similarity {similarity:.2f}): check the result"
@@ -148,12 +149,9 @@ class TableQuestionMaker(QuestionMaker):
         word = word_beside(text, self._concept(place), self.vocabulary)
         if word:
             # What words say of a structure and what they say of something in it cannot be told apart by their vectors.
-            return Question(prompt, (), f"{refusal}; {self._told_apart(word, place)}")
+            return Question(prompt, (), f"{refusal}; {told_apart(word, self._name(place))}")
         note = f"guessed from words alone, nearest to {named} (similarity {similarity:.2f}): check the result"
         return self._one_part(prompt, Wording(text, side_of(text)), note)
-
-    def _told_apart(self, word: str, place: ClassPlace) -> str:
-        return f"'{word}' tells it from {self._name(place)}, which is nearest in words"
 
     def _concept(self, place: ClassPlace) -> Concept:
         """What the vocabulary knows of a class; its name alone where it knows nothing."""

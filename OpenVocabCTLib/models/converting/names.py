@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from OpenVocabCTLib.models.tables import plain
-from OpenVocabCTLib.prompts.laterality import split_side
+from OpenVocabCTLib.prompts.laterality import only_side, split_side
 from OpenVocabCTLib.prompts.normalise import tokens
 from OpenVocabCTLib.prompts.parsing import PromptSet
 from OpenVocabCTLib.prompts.vocabulary import Side, Vocabulary
@@ -36,5 +36,4 @@ def known_concepts(classes: Sequence[str]) -> dict[str, str]:
 
 def _side(words: str) -> Side:
     """The side that a name says, in any spelling: "kidney left", "kidney l", "lung lt"."""
-    sides = split_side(tokens(words)).sides
-    return next(iter(sides)) if len(sides) == 1 else Side.NONE
+    return only_side(split_side(tokens(words)).sides)
