@@ -23,6 +23,7 @@ BACKGROUND_SECTIONS = frozenset(
         *("recommendations", "ruled out", "rule out", "excluded", "not excluded"),
     }
 )
+_BULLETS = "-*\u2022"
 _HEADING = re.compile(r"(?:\A|(?<=\n))[ \t]*([A-Za-z][A-Za-z /]{2,40}):", re.MULTILINE)
 _BULLET = r"\n[ \t]*(?:[-*\u2022\u2013]|\(?\d{1,2}[.)])[ \t]+"
 # The full stop of "1.2 cm", "Dr. Who" and "No. 3" ends nothing; a line that begins with a capital after one that is
@@ -104,8 +105,15 @@ def _of_section(report: str, start: int, end: int, section: str) -> Iterator[Sen
 
 
 def _sentence(report: str, start: int, end: int, section: str) -> Iterator[Sentence]:
-    text = report[start:end]
-    kept = text.strip(" \t\r\n-*\u2022")
+    while start < end and _is_edge(report[start]):
+        start += 1
+    while end > start and _is_edge(report[end - 1]):
+        end -= 1
+    kept = report[start:end]
     if any(character.isalpha() for character in kept):
-        begin = start + text.index(kept)
-        yield Sentence(" ".join(kept.split()), begin, begin + len(kept), section)
+        yield Sentence(" ".join(kept.split()), start, end, section)
+
+
+def _is_edge(character: str) -> bool:
+    """Whether a character at an end of a sentence is none of it; all that `split` takes for white space is not."""
+    return character.isspace() or character in _BULLETS

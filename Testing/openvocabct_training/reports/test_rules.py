@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from openvocabct_training.reports.backends import BackendError
@@ -162,6 +162,8 @@ def test_adversarial_reports(name: str, report: str) -> None:
 
 @settings(max_examples=10, deadline=None)
 @given(st.text(max_size=300))
+@example("\x1fT1")
+@example("\u2003- Liver cyst.\x1f")
 def test_any_text_gives_grounded_items(report: str) -> None:
     grounding = Grounding()
     assert all(grounding.holds(report, item) for item in RULES.decompose(report).items)
