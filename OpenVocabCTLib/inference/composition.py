@@ -43,6 +43,16 @@ class Formula:
         operands = self.operands[:1] if self.operation == "minus" else self.operands
         return frozenset().union(*(operand.wanted for operand in operands))
 
+    @property
+    def halves(self) -> bool:
+        """Whether anything is cut at the body's middle."""
+        return self.operation == "half" or any(operand.halves for operand in self.operands)
+
+    @property
+    def joins(self) -> bool:
+        """Whether it is one part or a union of parts."""
+        return self.operation in (None, "union") and all(operand.joins for operand in self.operands)
+
     def moved(self, by: int) -> Formula:
         """The same formula for a question in which `by` parts go before."""
         if self.operation is None:

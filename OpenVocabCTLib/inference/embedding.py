@@ -26,6 +26,7 @@ class VoxelEmbedding:
         tile: size of the tiles.
         seconds: what the image pass took.
         notes: what the user should know about it.
+        middle_known: False where left and right cannot be told apart, see ``inference.centring``.
     """
 
     values: Tensor
@@ -36,6 +37,7 @@ class VoxelEmbedding:
     tile: Index3
     seconds: float
     notes: tuple[str, ...] = ()
+    middle_known: bool = True
 
     @property
     def bytes(self) -> int:

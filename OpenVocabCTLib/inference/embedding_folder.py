@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 SUFFIX = ".embedding.safetensors"
 # The embedding is made by these modules: when they change, so may the embedding, whatever the version says.
 _MODULES = (
-    *("image_pass.py", "device_pass.py", "gathering.py", "tiling.py", "grid.py", "midline.py"),
+    *("image_pass.py", "device_pass.py", "gathering.py", "tiling.py", "grid.py", "midline.py", "centring.py"),
     *("tables/patches.py", "tables/preprocessing.py"),
 )
 _CODE = tuple(Path(__file__).parent / name for name in _MODULES)
@@ -111,7 +111,7 @@ def _write(path: Path, embedding: VoxelEmbedding) -> None:
     from safetensors.torch import save_file
 
     tensors = {name: getattr(embedding, name).contiguous() for name in _TENSORS}
-    facts = {"offset": embedding.offset, "tile": embedding.tile, "seconds": embedding.seconds, "notes": embedding.notes}
+    facts = {name: getattr(embedding, name) for name in ("offset", "tile", "seconds", "notes", "middle_known")}
     save_file(tensors, path, metadata={"facts": json.dumps(facts), "sha256": _digest(tensors, json.dumps(facts))})
 
 
@@ -133,6 +133,7 @@ def _read(path: Path, grid: WorkingGrid) -> VoxelEmbedding:
         tile=_index(facts["tile"]),
         seconds=float(facts["seconds"]),
         notes=tuple(str(note) for note in facts["notes"]),
+        middle_known=bool(facts["middle_known"]),
     )
 
 

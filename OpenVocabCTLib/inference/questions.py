@@ -83,6 +83,13 @@ class Question:
         return replace(self, parts=tuple(replace(part, threshold=threshold) for part in self.parts))
 
     @property
+    def needs_middle(self) -> bool:
+        """Whether the answer depends on where the patient's middle is; that for both sides together does not."""
+        recipe, asked = self.recipe, {part.wording for part in self.parts}
+        sided = [part for part in self.parts if part.wording.side is not Side.NONE]
+        return recipe.halves or any(not recipe.joins or part.rival not in asked for part in sided)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """How the prompt was read and how far the answer can be trusted."""
         return tuple(note for note in (self.prompt.note, self.note) if note and note != self.refusal)

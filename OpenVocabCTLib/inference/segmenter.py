@@ -8,12 +8,15 @@ from pathlib import Path
 import torch
 
 from OpenVocabCTLib.inference.asking import Thresholds
+from OpenVocabCTLib.inference.centring import centred
 from OpenVocabCTLib.inference.devices import Compute, Precision, choose_compute
 from OpenVocabCTLib.inference.embedding import EmbeddingCache, VoxelEmbedding
 from OpenVocabCTLib.inference.embedding_folder import EmbeddingFolder
 from OpenVocabCTLib.inference.grid import WorkingGrid, working_grid
 from OpenVocabCTLib.inference.image_pass import Progress, encode_volume
+from OpenVocabCTLib.inference.judging import Judge
 from OpenVocabCTLib.inference.loading import BANK_FILE, load_network
+from OpenVocabCTLib.inference.midline import cut_sides
 from OpenVocabCTLib.inference.preparing import Preparation
 from OpenVocabCTLib.inference.questions import QuestionMaker, Wording
 from OpenVocabCTLib.inference.study import Stream, Study
@@ -123,9 +126,17 @@ class Segmenter:
         embedding = self.kept(
             (volume.content_hash(), self.fingerprint, self.config.preprocessing, self.tower.name),
             lambda: working_grid(volume.geometry, self.config.preprocessing.voxel_mm),
-            lambda: encode_volume(volume, self.tower, self.config.preprocessing, progress),
+            lambda: self._encoded(volume, progress),
         )
         return Study(self, volume, embedding)
+
+    def _encoded(self, volume: CTVolume, progress: Progress | None) -> VoxelEmbedding:
+        embedding = encode_volume(volume, self.tower, self.config.preprocessing, progress)
+        cut = cut_sides(volume)
+        if not cut:
+            return embedding
+        judge = Judge(embedding, self.questions, self.config.presence, self.queries)
+        return centred(embedding, cut, judge, self.questions)
 
     def kept(
         self, key: Hashable, grid: Callable[[], WorkingGrid], encode: Callable[[], VoxelEmbedding]

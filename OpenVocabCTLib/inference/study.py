@@ -26,11 +26,13 @@ from OpenVocabCTLib.models.config import DecisionConfig
 from OpenVocabCTLib.output.masks import CroppedMask
 from OpenVocabCTLib.output.segmentation import Segment, Segmentation, unanswered
 from OpenVocabCTLib.prompts.concepts import Concept, Side
-from OpenVocabCTLib.prompts.parsing import PromptSet
+from OpenVocabCTLib.prompts.parsing import Prompt, PromptSet
 from OpenVocabCTLib.volume import CTVolume
 
 if TYPE_CHECKING:
     from OpenVocabCTLib.inference.segmenter import Segmenter
+
+_NO_MIDDLE = "left and right cannot be told apart: the scan cuts the patient off and does not show the middle"
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -93,7 +95,7 @@ class Study:
         """
         prompt_set = prompts if isinstance(prompts, PromptSet) else PromptSet.parse(prompts)
         questions = [
-            self.segmenter.questions.ask(prompt).with_threshold(one)
+            self._question(prompt).with_threshold(one)
             for prompt, one in zip(prompt_set, one_for_each(threshold, len(prompt_set)), strict=True)
         ]
         notes = (
@@ -102,6 +104,17 @@ class Study:
             *(f"{question.prompt.label}: {note}" for question in questions for note in question.notes),
         )
         return Stream(notes, self._segments(unanswered(prompt_set), questions))
+
+    def _question(self, prompt: Prompt) -> Question:
+        """What is asked of this scan; nothing about sides where its middle is not known."""
+        question = self.segmenter.questions.ask(prompt)
+        if question.parts and self._needs_middle(question) and not self._any_embedding().middle_known:
+            return Question(prompt, (), _NO_MIDDLE)
+        return question
+
+    def _needs_middle(self, question: Question) -> bool:
+        """Whether the answer depends on where the patient's middle is."""
+        return question.needs_middle
 
     def _segments(self, blanks: Sequence[Segment], questions: Sequence[Question]) -> Iterator[Segment]:
         done = 0
@@ -118,7 +131,7 @@ class Study:
 
         Those of an expression are put together as its mask is.
         """
-        question = self.segmenter.questions.ask(PromptSet.parse([prompt])[0])
+        question = self._question(PromptSet.parse([prompt])[0])
         if not question.parts:
             return np.zeros(self.volume.geometry.shape, np.float32)
         return blend(question.recipe, self._probability_of(question), self._on_side)

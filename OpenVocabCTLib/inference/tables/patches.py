@@ -17,6 +17,7 @@ from OpenVocabCTLib.errors import Cancelled
 from OpenVocabCTLib.inference.devices import memory_errors
 from OpenVocabCTLib.inference.embedding import VoxelEmbedding
 from OpenVocabCTLib.inference.image_pass import Progress
+from OpenVocabCTLib.inference.midline import cut_sides
 from OpenVocabCTLib.inference.tables.preprocessing import prepare
 from OpenVocabCTLib.inference.tiling import Index3, Region, tile_regions
 from OpenVocabCTLib.inference.towers import ImageTower
@@ -128,5 +129,12 @@ def encode_network(
         values = encode_patches(image, left, tower, config, progress)
     nothing = torch.zeros(0, 1)
     return VoxelEmbedding(
-        values, (0, 0, 0), grid, nothing, torch.zeros(0, 3), config.patch, time.perf_counter() - began
+        values,
+        (0, 0, 0),
+        grid,
+        nothing,
+        torch.zeros(0, 3),
+        config.patch,
+        time.perf_counter() - began,
+        middle_known=not cut_sides(volume),
     )

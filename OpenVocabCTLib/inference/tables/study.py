@@ -193,6 +193,10 @@ class TableStudy(Study):
         mask = classes.native_mask(self.embedding.by_network[answer.network], answer.contest, answer.box)
         return mask if mask.count else None
 
+    def _needs_middle(self, question: Question) -> bool:
+        # The classes have learned their sides; only what is cut at the middle depends on it.
+        return question.recipe.halves
+
     @property
     def _in_numpy(self) -> bool:
         return False

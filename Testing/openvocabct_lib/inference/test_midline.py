@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
+from OpenVocabCTLib.geometry import Geometry
 from OpenVocabCTLib.inference.grid import to_working, working_grid
-from OpenVocabCTLib.inference.midline import RAMP_MM, leftness, midline
+from OpenVocabCTLib.inference.midline import RAMP_MM, cut_sides, leftness, midline
+from OpenVocabCTLib.volume import CTVolume
 from Testing.openvocabct_lib.inference import phantoms
 
 
@@ -41,3 +44,42 @@ def test_left_is_positive_and_the_ramp_is_as_wide_as_it_says() -> None:
     assert values[50] == 0.0
     assert values[100] == -1.0
     assert values[45] == pytest.approx(15.0 / RAMP_MM)
+
+
+def part_of(volume: CTVolume, low_mm: float, high_mm: float) -> CTVolume:
+    """What lies between two places along the patient's left, however the grid is stored."""
+    geometry = volume.geometry
+    axis = next(n for n, code in enumerate(geometry.axis_codes()) if code in "LR")
+    index = np.zeros((geometry.shape[2 - axis], 4))
+    index[:, axis], index[:, 3] = np.arange(len(index)), 1.0
+    kept = np.flatnonzero(
+        np.abs((index @ geometry.affine_lps().T)[:, 0] - (low_mm + high_mm) / 2) < (high_mm - low_mm) / 2
+    )
+    array = np.ascontiguousarray(volume.array.take(kept, 2 - axis))
+    affine = geometry.affine_lps()
+    affine[:3, 3] = (affine @ index[kept[0]])[:3]
+    return CTVolume.from_array(array, Geometry.from_affine_lps(affine, array.shape))
+
+
+@pytest.mark.parametrize("geometry", phantoms.all_axis_geometries()[::5], ids=lambda g: g.axis_codes())
+def test_a_scan_that_ends_within_the_patient_says_on_which_side(geometry: Geometry) -> None:
+    whole = phantoms.volume_on(geometry)
+    assert cut_sides(whole) == ()
+    assert cut_sides(part_of(whole, -80, 55)) == (), "a flank outside of the field of view says nothing"
+    assert cut_sides(part_of(whole, -80, 10)) == ("left",)
+    assert cut_sides(part_of(whole, -20, 80)) == ("right",)
+    assert cut_sides(part_of(whole, -30, 30)) == ("right", "left")
+
+
+def test_an_oblique_scan_that_ends_within_the_patient_says_so_too() -> None:
+    whole = phantoms.volume_on(phantoms.oblique_geometry((4, -3, 8)))
+    assert cut_sides(whole) == ()
+    array = np.ascontiguousarray(whole.array[:, :, :50])
+    grid = whole.geometry
+    cut = CTVolume.from_array(array, Geometry(array.shape, grid.spacing, grid.origin, grid.direction))
+    assert cut_sides(cut) == ("left",)
+
+
+def test_a_scan_without_a_patient_cuts_none_off() -> None:
+    geometry = phantoms.axis_geometry((0, 1, 2), (1, 1, 1))
+    assert cut_sides(CTVolume(np.full(geometry.shape, -1000, np.int16), geometry)) == ()
