@@ -31,6 +31,8 @@ WRONG_NAME = "check the file, its content does not fit its name"
 
 META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
 _NRRD_MM = {"", "???", "mm", "millimeter", "millimeters", "millimetre", "millimetres"}
+_META_MM = {"", "?", "mm"}
+_META_LPS = {"", "???", "RAI"}  # from right, anterior and inferior: the axes that ITK takes where there is no direction
 _META_SCALE = {"Slope": 1.0, "Offset": 0.0}
 # Spaces with named anatomical axes; "scanner-xyz" or "space dimension: 3" do not say where left is.
 NRRD_SPACES = {
@@ -187,8 +189,17 @@ def check_metaimage(path: Path) -> tuple[Payload | None, tuple[str, ...]]:
             f"{SUBJECT} stores its voxels with a slope of {scale[0]:g} and an offset of {scale[1]:g}",
             "write it again with the Hounsfield units themselves",
         )
+    unit = fields.get("DistanceUnits", "").lower()
+    if unit not in _META_MM:  # ITK takes every number for millimetres
+        raise InputError(f"{SUBJECT} is measured in {unit[:16]}, not in mm", "write it again with its sizes in mm")
     notes: tuple[str, ...] = ()
     if not fields.keys() & {"TransformMatrix", "Rotation", "Orientation"}:
+        letters = fields.get("AnatomicalOrientation", "")
+        if letters.upper() not in _META_LPS:  # ITK does not read them
+            raise InputError(
+                f"{SUBJECT} gives its orientation in letters only ({letters[:16]})",
+                "write it again with a 'TransformMatrix'",
+            )
         notes = ("the header has no direction: axes taken as left, posterior, superior",)
     element = fields.get("ElementType", "").removeprefix("MET_").removesuffix("_ARRAY").removeprefix("U")
     size = META_BYTES.get(element, 0) * math.prod(int(n) for n in re.findall(r"-?\d+", fields["DimSize"]))

@@ -206,6 +206,13 @@ DIRECTIONS_LINE = r"space directions: .*"
         (".mhd", "TransformMatrix = .*", "TransformMatrix = nan 0 0 0 1 0 0 0 1", "has axes that do not span space"),
         (".mhd", "TransformMatrix = .*", "TransformMatrix = 2 0 0 0 2 0 0 0 2", "not of length 1"),
         (".mhd", "TransformMatrix = .*", "TransformMatrix = 1 0.2 0 0 1 0 0 0 1", "not of length 1|sheared"),
+        (".mhd", "ElementType", "DistanceUnits = cm\nElementType", "is measured in cm, not in mm: write it again"),
+        (
+            ".mhd",
+            "TransformMatrix = .*\n(?s:.*)AnatomicalOrientation = .*",
+            "AnatomicalOrientation = LPI",
+            r"gives its orientation in letters only \(LPI\): write it again with a 'TransformMatrix'",
+        ),
         (".mhd", "DimSize = .*", "DimSize = 15 108 1", "has only 15 x 108 x 1 voxels"),
         (".mhd", "DimSize = .*", "DimSize = 15 12 0", "has only 15 x 12 x 0 voxels"),
         (".mhd", "DimSize = .*", "DimSize = 15 12 900", "is cut off"),
@@ -228,6 +235,8 @@ def test_impossible_text_headers(
             "ElementType",
             "ElementToIntensityFunctionSlope = 1.0\nElementToIntensityFunctionOffset = 0\nElementType",
         ),
+        (".mhd", "ElementType", "DistanceUnits = mm\nElementType"),
+        (".mhd", "TransformMatrix = .*\n(?s:.*)AnatomicalOrientation = .*", "AnatomicalOrientation = RAI"),
     ],
 )
 def test_what_only_repeats_the_usual_is_read(suffix: str, old: str, new: str, tmp_path: Path) -> None:
