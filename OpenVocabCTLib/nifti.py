@@ -145,6 +145,8 @@ def _compare_forms(
 def _qform(head: bytes, order: str, pixdim: NDArray[Any]) -> NDArray[np.float64]:
     """Return the affine of the quaternion (b, c, d); pixdim[0] < 0 flips K."""
     b, c, d, x, y, z = struct.unpack_from(order + "6f", head, 256)
+    # Rounding makes it longer than 1 at half a turn; left so, it would stretch the voxels.
+    b, c, d = np.array((b, c, d)) / max(1.0, math.hypot(b, c, d))
     a = math.sqrt(max(0.0, 1.0 - (b * b + c * c + d * d)))
     rotation = np.array(
         [

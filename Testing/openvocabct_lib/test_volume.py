@@ -173,6 +173,11 @@ def test_a_qform_alone_gives_the_affine(tmp_path: Path) -> None:
     np.testing.assert_allclose(volume.geometry.affine_lps(), Geometry.from_sitk(image).affine_lps(), atol=1e-4)
 
 
+def test_a_quaternion_that_is_too_long_stretches_no_voxel(tmp_path: Path) -> None:
+    path = patched(tmp_path, ("<2h", 252, (1, 0)), ("<3f", 256, (0.0, 0.0, 1.02)))
+    assert CTVolume.read(path).geometry.spacing == pytest.approx((0.7, 0.8, 2.5))
+
+
 def test_the_sform_wins_over_a_qform_that_differs_a_little(tmp_path: Path) -> None:
     c, s = math.cos(0.1), math.sin(0.1)
     rows = (-0.7 * c, 0.8 * s, 0.0, 9.0, -0.7 * s, -0.8 * c, 0.0, 8.0, 0.0, 0.0, 2.5, 7.0)
