@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Hashable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -57,13 +58,17 @@ class EmbeddingFolder:
         path = self._path(key)
         try:
             embedding = _read(path, grid)
-            os.utime(path)  # now the most recently used
         except FileNotFoundError:
+            return None
+        except PermissionError as error:  # another user's
+            _log.warning("a kept voxel embedding cannot be read (%s): it is made again", error)
             return None
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             _log.warning("a kept voxel embedding is damaged (%s): it is made again", error)
             _remove(path)
             return None
+        with suppress(OSError):  # of another user, or on a disk that is only read
+            os.utime(path)  # now the most recently used
         return embedding
 
     def put(self, key: Hashable, embedding: VoxelEmbedding) -> None:

@@ -79,6 +79,29 @@ def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path, caplog:
     assert folder.get("key", GRID) is None
 
 
+def refused(*_: object, **__: object) -> None:
+    raise PermissionError(1, "Operation not permitted")
+
+
+def test_an_entry_of_another_user_is_used_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, folder = embedding(), EmbeddingFolder(tmp_path)
+    folder.put("key", kept)
+    monkeypatch.setattr(os, "utime", refused)
+    assert same(folder.get("key", GRID), kept)
+    assert folder._path("key").exists()
+
+
+def test_an_entry_that_must_not_be_read_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = EmbeddingFolder(tmp_path)
+    folder.put("key", embedding())
+    monkeypatch.setattr("OpenVocabCTLib.inference.embedding_folder._read", refused)
+    assert folder.get("key", GRID) is None
+    assert folder._path("key").exists()
+    assert "cannot be read" in caplog.text
+
+
 def write_and_read(folder: Path, seed: int) -> bool:
     """Put and get the same few keys again and again; whatever is got must be whole."""
     torch.set_num_threads(1)
