@@ -18,6 +18,7 @@ from Testing.openvocabct_lib.ct_phantoms import ct_phantom
 
 WINDOWED = "windowed picture and no Hounsfield units"
 NORMALISED = "normalised and no Hounsfield units"
+TWICE = "looks like a CT whose rescale intercept was applied twice .*: add 1024, or convert"
 NO_INTERCEPT = "looks like a CT without its rescale intercept"
 NO_CT = "does not look like a CT in Hounsfield units"
 CLIPPED = "is clipped at"
@@ -59,6 +60,7 @@ NOT_HU: dict[str, tuple[Callable[[NDArray[Any]], NDArray[Any]], str]] = {
     "MR 0..800": (lambda ct: rician(ct, 800), NO_CT),
     "MR 0..4095": (lambda ct: rician(ct, 4095), f"{NO_CT}|{NO_INTERCEPT}"),
     "MR with ringing": (lambda ct: rician(ct, 800) - np.int16(25), NO_CT),
+    "intercept applied twice": (lambda ct: ct - np.int16(1024), f"{TWICE}|{NO_CT}"),
     "z-scored MR": (lambda ct: z_score(rician(ct, 800).astype(float)), NORMALISED),
     "MR phase": (phase, NO_CT),
 }
@@ -114,6 +116,20 @@ def test_padding_and_metal_are_normal() -> None:
         padded = ct.copy()
         padded[:, 0], padded[:, 5, 5] = padding, 3071
         np.testing.assert_array_equal(to_hounsfield(padded), padded)
+
+
+def test_dense_bone_is_not_taken_for_soft_tissue_where_the_intercept_was_applied_twice() -> None:
+    rng = np.random.default_rng(3)
+    kinds = (
+        rng.normal(-1000, 10, 600),
+        rng.uniform(-950, -300, 100),
+        rng.normal(20, 60, 270),
+        rng.normal(1000, 90, 30),
+    )
+    ct = rng.permutation(np.concatenate(kinds)).reshape(10, 10, 10).astype(np.int16)
+    assert to_hounsfield(ct) is ct
+    with pytest.raises(InputError, match=TWICE):
+        to_hounsfield(ct - np.int16(1024))
 
 
 def test_a_crop_inside_soft_tissue_is_a_ct() -> None:
