@@ -26,6 +26,7 @@ FLOAT_TYPES = {16: "f4", 64: "f8"}
 SEVERAL_NUMBERS_PER_VOXEL = (32, 128, 1792, 2048, 2304)  # complex, RGB, RGBA
 MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}
 PIXDIM_TOLERANCE = 1e-3
+MINIMUM_COSINE = math.cos(math.radians(45))  # beyond, what one form calls left another one calls front or back
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,9 @@ def _affine_ras(head: bytes, order: str, shape: tuple[int, int, int]) -> tuple[N
 def _compare_forms(
     sform: NDArray[np.float64], qform: NDArray[np.float64], shape: tuple[int, int, int]
 ) -> tuple[str, ...]:
-    """Refuse forms whose axes point to opposite sides; note it when they place a corner of the grid elsewhere."""
-    if np.any((sform[:3, :3] * qform[:3, :3]).sum(axis=0) <= 0):
+    """Refuse forms that name the axes differently; note it when they place a corner of the grid elsewhere."""
+    lengths = np.linalg.norm(sform[:3, :3], axis=0) * np.linalg.norm(qform[:3, :3], axis=0)
+    if np.any((sform[:3, :3] * qform[:3, :3]).sum(axis=0) < MINIMUM_COSINE * lengths):
         raise InputError(f"{SUBJECT} contradicts itself about left and right (sform, qform)", "write its header again")
     corners = np.array([(i, j, k, 1) for i in (0, shape[2]) for j in (0, shape[1]) for k in (0, shape[0])])
     distance = np.linalg.norm((sform - qform) @ corners.T, axis=0).max()
