@@ -53,6 +53,17 @@ class Formula:
         """Whether it is one part or a union of parts."""
         return self.operation in (None, "union") and all(operand.joins for operand in self.operands)
 
+    def presence(self, parts: Sequence[float]) -> float:
+        """Probability that there is anything to answer with: an overlap needs all of its operands, a union one.
+
+        Args:
+            parts: probability of each part of the question.
+        """
+        if self.operation is None:
+            return parts[self.part]
+        each = [operand.presence(parts) for operand in self.operands]
+        return max(each) if self.operation == "union" else min(each) if self.operation == "intersection" else each[0]
+
     def moved(self, by: int) -> Formula:
         """The same formula for a question in which `by` parts go before."""
         if self.operation is None:

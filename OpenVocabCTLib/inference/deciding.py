@@ -64,7 +64,7 @@ def decide(question: Question, answers: Sequence[Answer], scan: Deciding) -> Out
         return Outcome(0.0, question.refusal, None)
     formula = question.recipe
     wanted = formula.wanted
-    presence = max(answers[place].presence for place in wanted)
+    presence = formula.presence([answer.presence for answer in answers])
     believed = [is_believed(part, answer.presence) for part, answer in zip(question.parts, answers, strict=True)]
     if not any(believed[place] for place in wanted):
         needed = min(question.parts[place].presence_threshold for place in wanted)

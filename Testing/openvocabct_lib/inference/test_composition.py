@@ -55,6 +55,14 @@ def test_nested_formulas_and_what_can_add_voxels() -> None:
     assert evaluate(formula, [None, None, masks[2]], no_half) is None
 
 
+def test_an_overlap_is_as_probable_as_its_least_probable_part() -> None:
+    one_of_two, overlap = (Formula(operation, (part(0), part(1))) for operation in ("union", "intersection"))
+    assert one_of_two.presence([0.9, 0.1, 0.7]) == 0.9
+    assert overlap.presence([0.9, 0.1, 0.7]) == 0.1
+    assert Formula("minus", (overlap, part(2))).presence([0.9, 0.1, 0.7]) == 0.1
+    assert Formula("half", (part(2),), side=Side.LEFT).presence([0.9, 0.1, 0.7]) == 0.7
+
+
 def makers(trained: dict[str, int], minimum: int = 1) -> QuestionMaker:
     texts = [phrase for name in trained for phrase in VOCABULARY.phrases(VOCABULARY.get(name))]
     bank = EmbeddingBank.build(texts, small_model.HashEncoder())
