@@ -192,3 +192,16 @@ def test_the_same_weights_in_another_network_are_another_model(tmp_path: Path, m
     for torch_values, openvino_values in found.values():
         assert np.abs(torch_values - openvino_values).max() < 0.1
     assert np.abs(found["gentle"][0] - found["steep"][0]).max() > 1.0
+
+
+def test_halves_need_a_middle_that_is_in_the_scan_and_learned_sides_do_not(segmenter: TableSegmenter) -> None:
+    cut_off = smooth_ct((18, 20, 20), (2.5, 2.5, 2.5), RAS)
+    half, side = segmenter.encode(cut_off).segment(["left half of the sacrum", "left kidney"])
+    assert half.reason.startswith("left and right cannot be told apart")
+    assert "told apart" not in side.reason
+    in_air = np.full((24, 40, 40), -1000, np.int16)
+    in_air[3:21, 10:30, 10:30] = cut_off.array
+    (half,) = segmenter.encode(CTVolume.from_array(in_air, replace(cut_off.geometry, shape=in_air.shape))).segment(
+        ["left half of the sacrum"]
+    )
+    assert "told apart" not in half.reason
