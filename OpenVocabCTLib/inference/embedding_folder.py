@@ -73,13 +73,15 @@ class EmbeddingFolder:
 
     def put(self, key: Hashable, embedding: VoxelEmbedding) -> None:
         """Keep an embedding; that it cannot be kept is said in the log and nothing else."""
+        from safetensors import SafetensorError
+
         path = self._path(key)
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with replacing(path) as temporary:
                 _write(temporary, embedding)
             self._make_room(path)
-        except (OSError, OpenVocabCTError) as error:
+        except (OSError, OpenVocabCTError, SafetensorError) as error:  # the last one on a full disk
             _log.warning("the voxel embedding is not kept on disk (%s)", error)
 
     def _path(self, key: Hashable) -> Path:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import stat
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,20 @@ def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path, caplog:
     folder.put("key", embedding())
     assert "not kept" in caplog.text
     assert folder.get("key", GRID) is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no file sizes")
+def test_a_full_disk_costs_time_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    import resource
+
+    folder, limits = EmbeddingFolder(tmp_path), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        folder.put("key", embedding(side=32))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "not kept" in caplog.text
+    assert not list(tmp_path.iterdir())
 
 
 def refused(*_: object, **__: object) -> None:
