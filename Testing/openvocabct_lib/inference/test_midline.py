@@ -71,6 +71,14 @@ def test_a_scan_that_ends_within_the_patient_says_on_which_side(geometry: Geomet
     assert cut_sides(part_of(whole, -30, 30)) == ("right", "left")
 
 
+def test_a_patient_who_is_cut_off_by_a_mask_is_seen_too() -> None:
+    whole = phantoms.volume_on(phantoms.axis_geometry((0, 1, 2), (1, 1, 1)))
+    array = whole.array.copy()
+    array[:, :, 60:] = -1000
+    array[10:13, 30:36, 80] = 40  # noise
+    assert cut_sides(CTVolume.from_array(array, whole.geometry)) == ("left",)
+
+
 def test_an_oblique_scan_that_ends_within_the_patient_says_so_too() -> None:
     whole = phantoms.volume_on(phantoms.oblique_geometry((4, -3, 8)))
     assert cut_sides(whole) == ()
