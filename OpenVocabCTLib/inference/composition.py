@@ -49,9 +49,11 @@ class Formula:
         return self.operation == "half" or any(operand.halves for operand in self.operands)
 
     @property
-    def joins(self) -> bool:
-        """Whether it is one part or a union of parts."""
-        return self.operation in (None, "union") and all(operand.joins for operand in self.operands)
+    def alternatives(self) -> tuple[Formula, ...]:
+        """What a union is made of, unions in it taken apart; of anything else, itself."""
+        if self.operation != "union":
+            return (self,)
+        return tuple(one for operand in self.operands for one in operand.alternatives)
 
     def presence(self, parts: Sequence[float]) -> float:
         """Probability that there is anything to answer with: an overlap needs all of its operands, a union one.

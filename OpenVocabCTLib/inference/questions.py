@@ -85,9 +85,15 @@ class Question:
     @property
     def needs_middle(self) -> bool:
         """Whether the answer depends on where the patient's middle is; that for both sides together does not."""
-        recipe, asked = self.recipe, {part.wording for part in self.parts}
-        sided = [part for part in self.parts if part.wording.side is not Side.NONE]
-        return recipe.halves or any(not recipe.joins or part.rival not in asked for part in sided)
+        return self._needs_middle(self.recipe)
+
+    def _needs_middle(self, formula: Formula) -> bool:
+        joined = [self.parts[one.part] for one in formula.alternatives if one.operation is None]
+        asked = {part.wording for part in joined}
+        if any(part.wording.side is not Side.NONE and part.rival not in asked for part in joined):
+            return True
+        others = [one for one in formula.alternatives if one.operation is not None]
+        return any(one.operation == "half" or any(map(self._needs_middle, one.operands)) for one in others)
 
     @property
     def notes(self) -> tuple[str, ...]:

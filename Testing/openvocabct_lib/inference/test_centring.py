@@ -22,8 +22,14 @@ from OpenVocabCTLib.volume import CTVolume
 from Testing.openvocabct_lib.inference import small_model
 
 CORD_HU, FAT = 700, -100
-SIDED = ("left kidney", "right kidney", "left half of the mandible", "liver minus left kidney")
-WITHOUT_SIDES = ("liver", "kidneys", "left kidney and right kidney")
+SIDED = ("left kidney", "left half of the mandible", "spinal cord minus left kidney", "kidneys minus left kidney")
+WITHOUT_SIDES = (
+    "liver",
+    "kidneys",
+    "left kidney and right kidney",
+    "liver and kidneys",
+    "overlap of liver and kidneys",
+)
 
 
 class CordSegmenter(small_model.WindowSegmenter):
