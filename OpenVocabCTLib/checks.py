@@ -36,6 +36,7 @@ MINIMUM_FAT = 0.003
 MINIMUM_SOFT_WITHOUT_GAS = 0.3
 MINIMUM_BELOW = 0.01
 BELOW_PER_SOFT = 0.4
+MAXIMUM_ZERO_EDGES = 0.5
 
 NOT_FINITE = (f"{SUBJECT} has voxels that are not a number or infinite", "replace them, for example by -1024 HU")
 EXPORT_AGAIN = "give the CT as the scanner exported it"
@@ -81,6 +82,11 @@ def to_hounsfield(array: NDArray[Any]) -> NDArray[Any]:
     if low < INT16.min or high > INT16.max:
         raise InputError(f"{SUBJECT} holds values {low:g} to {high:g}, beyond Hounsfield units", EXPORT_AGAIN)
     _check_histogram(_sample(array))
+    if _zero_along_edges(array) > MAXIMUM_ZERO_EDGES:
+        raise InputError(
+            f"{SUBJECT} is filled with 0 HU, which is water, around what was scanned (by masking or resampling)",
+            "fill it with -1000 instead",
+        )
     return np.ascontiguousarray(array, dtype=np.float32 if array.dtype.kind == "f" else np.int16)
 
 
@@ -96,6 +102,16 @@ def _sample(array: NDArray[Any]) -> NDArray[np.float32]:
     """Return at most about two million voxels, evenly spread."""
     step = int(np.ceil((array.size / SAMPLE_SIZE) ** (1 / 3)))
     return np.asarray(array[::step, ::step, ::step], dtype=np.float32).ravel()
+
+
+def _zero_along_edges(array: NDArray[Any]) -> float:
+    """Return how much of the twelve edges of the volume is exactly 0: at most 0.6% of 234 real CTs.
+
+    It is 59% and more after masking with 0, and after turning by 5 degrees or more with 0 where nothing was.
+    """
+    ends = [(one, other) for one in (0, -1) for other in (0, -1)]
+    edges = [np.moveaxis(array, axis, 0)[:, one, other] for axis in range(3) for one, other in ends]
+    return float(np.mean(np.concatenate(edges) == 0))
 
 
 def _check_histogram(voxels: NDArray[np.float32]) -> None:

@@ -118,6 +118,15 @@ def test_padding_and_metal_are_normal() -> None:
         np.testing.assert_array_equal(to_hounsfield(padded), padded)
 
 
+def test_water_around_the_patient_is_refused_and_one_slice_of_it_is_not(sample_ct: NDArray[Any]) -> None:
+    ct = ct_phantom((20, 40, 40))
+    for masked in (np.where(sample_ct < -950, 0, sample_ct), np.where(ct < -950, 0, ct)):
+        with pytest.raises(InputError, match=r"is filled with 0 HU, which is water, .*: fill it with -1000 instead"):
+            to_hounsfield(masked.astype(np.int16))
+    ct[0] = 0
+    assert to_hounsfield(ct) is ct
+
+
 def test_dense_bone_is_not_taken_for_soft_tissue_where_the_intercept_was_applied_twice() -> None:
     rng = np.random.default_rng(3)
     kinds = (
