@@ -84,12 +84,15 @@ def _of_sentence(sentence: Sentence, vocabulary: Vocabulary, index: PhraseIndex)
     scopes = find_scopes(sentence.text)
     places = Places(sentence.text, mentions, scopes)
     heading = _of_heading(sentence.section, index)
+    heading_sides = split_side(tokens(sentence.section))
     for mention in mentions:
         if not mention.is_finding:
             continue
         near = _near(mention, places, vocabulary) or heading
         concept = _specific(mention.concept, near, vocabulary, index)
         side = _side(concept, places.sides(mention), near, vocabulary)
+        if side is Side.NONE and not heading_sides.words and not places.sides(mention):
+            side = only_side(heading_sides.sides)  # "Left: effusion"
         concept = _on_side(concept, side, vocabulary)
         structures = tuple(one for one in near if not _contradicts(one.side, side))
         side = side if _has_side(concept, structures, vocabulary) else Side.NONE

@@ -57,12 +57,57 @@ def test_sentences_of_a_report() -> None:
         ("Wrapped\nline without an end", 1),
         ("first\n\nsecond", 2),
         ("- one\n- two\n- three", 3),
+        ("-One\n-Two", 2),
+        ("\u25aa One \u25aa Two\n\u25cb Three", 3),
+        ("(1) One (2) Two", 2),
+        ("a) One\nb) Two", 2),
+        ("1.One\n2.Two", 2),
+        ("1 One\n2 Two", 2),
+        ("One line\nAnother line", 2),
+        ("one line\nanother line\na third line", 3),
+        ("No evidence of a\nBosniak III cyst", 1),
+        ("No sign of lung\nembolism or of\na thrombus. Normal heart.", 2),
+        ("no effusion. small hernia.", 2),
+        ("No effusion.Small hernia.", 2),
+        ("A cyst of 2 cm. in the liver. No. 3 is not seen.", 2),
+        ("? embolism", 1),
+        ("Indication: cough. Findings: clear lungs.", 2),
         ("", 0),
         (" \n.\n 12 \n", 0),
     ],
 )
 def test_where_sentences_end(text: str, count: int) -> None:
     assert len(split_sentences(text)) == count
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "No pneumothorax\nSmall left effusion\nRib fracture",
+            [("pneumothorax", "absent"), ("left_pleural_effusion", "present"), ("rib_fracture", "present")],
+        ),
+        ("Normal right kidney\nRenal cyst on the left", [("left_kidney_cyst", "present")]),
+        ("no pneumothorax. small left effusion.", [("pneumothorax", "absent"), ("left_pleural_effusion", "present")]),
+        ("Pleural effusion: small, left.", [("left_pleural_effusion", "present")]),
+        (
+            "FINDINGS:\nPneumothorax: none.\nEffusion: left.",
+            [("pneumothorax", "absent"), ("left_pleural_effusion", "present")],
+        ),
+        (
+            "Left: effusion.\nRight: pneumothorax.",
+            [("left_pleural_effusion", "present"), ("right_pneumothorax", "present")],
+        ),
+        ("Right:\nCyst in the left kidney.", [("left_kidney_cyst", "present")]),
+        ("? PE", [("pulmonary_embolism", "uncertain")]),
+        ("Clinical details: known aneurysm\nReport:\nNo hernia.", [("hernia", "absent")]),
+        ("Reason for study: aneurysm", []),
+        ("CLINICAL HISTORY\nLung cancer\nFINDINGS\nHernia", [("hernia", "present")]),
+        ("Indication: PE? Findings: No PE. Hernia.", [("pulmonary_embolism", "absent"), ("hernia", "present")]),
+    ],
+)
+def test_lines_and_headings_keep_findings_apart(text: str, expected: list[tuple[str, str]]) -> None:
+    assert found(text) == expected
 
 
 def test_findings_of_a_report() -> None:
