@@ -62,7 +62,7 @@ def find_scopes(sentence: str) -> Scopes:
         if not _overlaps(span, [*doubts_before, *doubts_after, *used]):
             _split_list(text, span[1], _next_end(span[1], ends, len(text)), absent, uncertain)
     denials = [*ends, *(_with_comma(text, span) for span in forward)]
-    uncertain += [(last, _next_end(last, denials, len(text))) for _, last in doubts_after]
+    uncertain += [_onwards(text, last, denials) for _, last in doubts_after]
     for span in doubts_before:
         is_first = _opens(text, span, ends)
         uncertain.append(_onwards(text, span[1], ends) if is_first else (_begin(text, span[0], ends), span[0]))
@@ -134,7 +134,7 @@ def _split_list(text: str, start: int, end: int, absent: list[Span], uncertain: 
         item = text[last : breaks[place + 1][0] if place + 1 < len(breaks) else end]
         if triggers.DENIED_AGAIN.match(item) or triggers.LIST_GOES_ON.search(text, last, end) or not item.strip():
             continue
-        after_comma = text[first] == ","
+        after_comma = text[first:last].lower() != "and"
         if triggers.IS_THERE.search(item) or (after_comma and triggers.IS_THERE_AFTER_COMMA.search(item)):
             absent.append((start, first))
             return

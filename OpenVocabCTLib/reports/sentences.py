@@ -24,6 +24,11 @@ BACKGROUND_SECTIONS = frozenset(
     }
 )
 _BACKGROUND_BEGINNINGS = ("clinical ", "reason for ", "indication for ", "indications for ")
+# What looks like a heading and says how sure a finding is.
+_DOUBTS = frozenset(
+    {"ddx", "differential", "differentials", "differential diagnosis", "differential diagnoses", "possible", "probable"}
+    | {"suspected", "query", "likely"}
+)
 # Headings stand on a line with a colon; some also on a line of their own, or after a full stop in a line.
 _ALONE = (
     r"findings|impression|conclusion|opinion|results?|report|indication|technique|comparison|history|"
@@ -55,10 +60,11 @@ _ABBREVIATIONS = re.compile(
 _BEFORE_NUMBERS = re.compile(r"\b(?:no|nr|fig|im|se)\.$", re.IGNORECASE)
 # Lines after which a sentence goes on, those that begin one, and what tells sentences from a list without full stops.
 _GOES_ON = re.compile(
-    r"(?:[,(/&]|\b(?:an?|the|this|that|these|its|of|in|on|at|to|for|from|by|with|without|within|no|not|non|and|or|nor|but|"
+    r"(?:[,(/&]|\b(?:an?|the|this|that|these|its|of|in|on|at|to|for|from|by|with|without|within|non|and|or|nor|but|"
     r"is|are|was|were|be|been|has|have|per|as|than|into|between|which|new|small|large|acute|left|right|both))\s*\Z",
     re.IGNORECASE,
 )
+_ENDS_WITH_NO = re.compile(r"\bnot?\s*\Z", re.IGNORECASE)
 _BEGINS = re.compile(r"[\"'(\[]?(?:[A-Z][a-z]|\d{1,2}[ \t]+[A-Z])")
 _BLANK = re.compile(r"\n\s*\n")
 _STOP = re.compile(r"[.!?](?:\s|\Z)")
@@ -120,7 +126,7 @@ def _sections(report: str) -> Iterator[tuple[int, int, str]]:
     named = (
         (heading, " ".join(heading[heading.lastindex or 1].lower().split())) for heading in _HEADING.finditer(report)
     )
-    headings = [(heading, name) for heading, name in named if not _names_finding(name)]
+    headings = [(heading, name) for heading, name in named if name not in _DOUBTS and not _names_finding(name)]
     first = headings[0][0].start() if headings else len(report)
     yield 0, first, ""
     for place, (heading, name) in enumerate(headings, 1):
@@ -171,9 +177,12 @@ def _is_end(report: str, begin: int, break_: re.Match[str], is_list: bool) -> bo
             or (is_number and _BEFORE_NUMBERS.search(report, last, break_.start()))
         )
     line = report[max(begin, report.rfind("\n", begin, break_.start()) + 1) : break_.start()]
-    if _GOES_ON.search(line[-_LONGEST_OF_LIST:]):
+    end_of_line = line[-_LONGEST_OF_LIST:]
+    if _GOES_ON.search(end_of_line):
         return False
-    return _BEGINS.match(report, break_.end()) is not None or (is_list and len(line) < _LONGEST_OF_LIST)
+    begins = _BEGINS.match(report, break_.end()) is not None
+    # "Pneumothorax no" is all, "there is no" is not, and only the next line tells.
+    return begins or (is_list and len(line) < _LONGEST_OF_LIST and not _ENDS_WITH_NO.search(end_of_line))
 
 
 def _sentence(report: str, start: int, end: int, section: str) -> Iterator[Sentence]:

@@ -23,7 +23,7 @@ _PARTLY = r"(?:near|nearly|almost|partial|partially|partly|mostly|largely|incomp
 _COURSE = r"(?:resolution|removal|disappearance|clearance|clearing)"
 _MEASURED = (
     r"(?:significant|interval|substantial|appreciable|definite|further|evidence|signs?|of|for|any|obvious|convincing|clear|"
-    r"relevant|major|marked|notable|measurable|disease|overt|other|complete|full)"
+    r"relevant|major|marked|notable|measurable|disease|overt|other|complete|full|\w+ly)"
 )
 
 # Negated, but not what they stand before: "no change of the nodule", "no evidence of progression of the metastases".
@@ -42,14 +42,29 @@ HARMLESS = pattern(
     rf"|\b(?:{_PARTLY}|not)\s+(?:(?:yet|been|\w+ly)\s+)*{_GONE}\b|\bnon-?{_GONE}\b|\bnot\s+absent\b"
     rf"|\b{_PARTLY}[\s-]+(?:complete\s+)?{_COURSE}\s+of\b"
 )
+# Of a relative, who is not in this scan.
+_RELATIVE = (
+    r"(?:family\s+history(?:\s+of|\s*:)|"
+    r"(?:mother|father|parents?|brothers?|sisters?|siblings?|aunt|uncle|grand(?:mother|father|parents?))\b[^.;,]{0,40}?"
+    r"\b(?:had|has|have|with|of))"
+)
+# What says behind a name that it is not there: "fracture: none", "embolism negative", "effusion | no", "cyst [ ]".
+_NO = r"(?:none|no|nil|neg(?:ative)?|absent)"
+_DENIED_THERE = rf"(?:{_NO}|excluded|ruled\s+out|resolved|removed|{_NOT}\s+{_SEEN})\b|-ve\b|\(-\)|\[\s?\]|-"
+_DOUBTED_THERE = (
+    rf"(?:{_NOT}\s+(?:be\s+)?(?:excluded|ruled\s+out)|possible|likely|probable|suspected|questionable|equivocal)\b"
+)
+_AT_THE_END = r"(?=\s*(?:\Z|[.,;)]))"
 DENIES_AFTER = pattern(
-    rf"\b(?:no|nil|without|not|nothing|negative\s+for|free\s+(?:of|from)|(?:absence|lack|{_COURSE}|resection)\s+of|neither|"
+    rf"\[\s?\]|\b(?:{_RELATIVE}|\w+ectomy\s+for)\b"
+    rf"|\b(?:no|nil|without|not|nothing|negative\s+for|free\s+(?:of|from)|(?:absence|lack|{_COURSE}|resection)\s+of|neither|"
     r"nor|never|denies|rules\s+out|excludes|rather\s+than|instead\s+of)\b"
 )
 DENIES_BEFORE = pattern(
     rf"\b(?:{_AUXILIARY}\s+)*(?:{_NOT}\s+(?:(?:be|been)\s+)?(?:(?:\w+ly|yet|again|now)\s+)*{_SEEN})\b"
     rf"|\b(?:(?:{_AUXILIARY}|can|could)\s+)(?:(?:be|been|now|since|also|all|\w+ly)\s+)*{_NO_LONGER_THERE}\b"
-    r"|(?:[:=\u2013\u2014]|\s-)\s*(?:none|no|nil|negative|absent)\b(?=\s*(?:\Z|[.,;)]))"
+    rf"|(?:[:=|\u2013\u2014]|\s-)\s*(?:{_DENIED_THERE}){_AT_THE_END}"
+    rf"|(?<!triple)(?<!receptor)(?<!margins)(?<!node)\s(?:{_NO}\b|-ve\b|\(-\)|\[\s?\]|-){_AT_THE_END}"
 )
 # Without a verb: "pneumothorax resolved" and "resolved pneumothorax".
 DENIES_AROUND = pattern(rf"\b(?:{_NO_LONGER_THERE}|non-?\s?visuali[sz]ed)\b")
@@ -59,15 +74,17 @@ DOUBTS_AFTER = pattern(
     r"suspicion\s+(?:of|for)|suggest(?:ive\s+of|ing|s)?|indicative\s+of|doubtful|equivocal|"
     r"(?:may|might|could)\s+(?:represent|be|reflect|indicate)(?!\s+(?:\w+ly\s+)?(?:excluded|ruled))|"
     r"(?:cannot|can\s?not|can't|could\s+not|not|to|difficult\s+to)\s+(?:\w+ly\s+)?(?:be\s+)?(?:exclude|rule\s+out)|"
-    r"(?<!can )rule\s+out|r/o|query|evaluate\s+for|evaluation\s+(?:of|for)|assess\s+for|history\s+of|"
-    r"concern(?:ing)?\s+for|questionable|presumed|presumably|versus|vs|differential)\b|\?\s*(?=\w)"
+    r"(?<!can )rule\s+out|r/o|query|evaluate\s+for|evaluation\s+(?:of|for)|assess\s+for|screening\s+for|"
+    r"(?<!family\s)history\s+of|hx\s+of|h/o|ddx|if|in\s+case\s+of|should\s+(?:an?|any|new)|"
+    r"concern(?:ing)?\s+for|questionable|presumed|presumably|versus|vs|differential(?:\s+diagnos[ie]s)?)\b|\?\s*(?=\w)"
 )
 DOUBTS_BEFORE = pattern(
     rf"\b(?:{_NOT}\s+(?:(?:be|been|yet|\w+ly)\s+)*{_EXCLUDED}|"
     rf"{_NOT}\s+(?:be\s+)?(?:clearly|definitely|definitively|convincingly|reliably|confidently|well)\s+{_SEEN}|"
     r"(?:is|are)\s+(?:possible|suspected|questionable|likely|favou?red|doubtful|equivocal)|"
     r"likely(?=\s*(?:\Z|[.;)]))|"
-    r"(?:(?:is|are|seems?|appears?)\s+)?(?:(?:considered|very|highly|thought)\s+)*unlikely(?!\s+(?:an?|to)\b))\b|(?<=\w)\?"
+    r"(?:(?:is|are|seems?|appears?)\s+)?(?:(?:considered|very|highly|thought)\s+)*unlikely(?!\s+(?:an?|to)\b))\b|(?<=\w)\?|"
+    rf":\s*{_DOUBTED_THERE}{_AT_THE_END}"
 )
 # "After stone removal" the stone is gone, whatever else the sentence says.
 TAKEN_OUT = pattern(
@@ -85,7 +102,8 @@ _VERBS = (
     r"developed|increased|decreased)"
 )
 CLEAR_ENDS = pattern(
-    r";|:(?!\s*(?:none|no|nil|negative|absent)\b\s*(?:\Z|[.,;)]))|\b(?:but|however|although|though|except|excepting|"
+    rf";|\[\s?x?\s?\]|:(?!\s*(?:{_DENIED_THERE}|{_DOUBTED_THERE}){_AT_THE_END})|"
+    r"\b(?:present|positive|yes)\b(?=\s*(?:,|and\b))|\b(?:but|however|although|though|except|excepting|"
     r"with\s+the\s+exception\s+of|apart\s+from|aside\s+from|other\s+than|positive\s+for|besides|yet|whereas|while|"
     r"there\s+(?:is|are|was|were)|because|with(?!out)|which)\b"
 )
@@ -115,7 +133,7 @@ PREDICATE_FOLLOWED_BY = pattern(
 NOUN_PHRASE_END = pattern(r"[,;:.()]|\b(?:with|and|but|is|are|was|were|has|have)\b")
 
 # In a list after a denial: what goes on with the list, what begins something that is there, what cannot be told.
-LIST_BREAK = pattern(r",|\band\b")
+LIST_BREAK = pattern(r",|\band\b|\s[-+\u2013\u2014]\s|\(")
 LIST_GOES_ON = pattern(r"\b(?:or|nor|neither)\b")
 DENIED_AGAIN = pattern(r"\s*(?:and|but)?\s*(?:no|not|without|nor)\b")
 _COUNTED = r"(?:an?|one|two|three|four|several|few|multiple|some|numerous|\d+)"

@@ -431,3 +431,36 @@ def test_long_reports_take_bounded_time(text: str) -> None:
     start = time.process_time()
     read_report(text)
     assert time.process_time() - start < 10
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("fracture negative", [("fracture", "absent")]),
+        ("Fracture: -", [("fracture", "absent")]),
+        ("Mass (-)", [("mass", "absent")]),
+        ("Breast cancer, triple negative.", [("breast_tumor", "present")]),
+        ("Mass no, cyst yes.", [("mass", "absent"), ("cyst", "present")]),
+        ("Cyst present and mass absent.", [("cyst", "present"), ("mass", "absent")]),
+        ("Pneumothorax no\nEffusion yes", [("pneumothorax", "absent"), ("pleural_effusion", "present")]),
+        ("Pneumothorax | no\nEffusion | left", [("pneumothorax", "absent"), ("left_pleural_effusion", "present")]),
+        ("There is no\npneumothorax.", [("pneumothorax", "absent")]),
+        ("[x] Effusion\n[ ] Pneumothorax", [("pleural_effusion", "present"), ("pneumothorax", "absent")]),
+        ("PE: excluded.", [("pulmonary_embolism", "absent")]),
+        ("PE: no longer seen.", [("pulmonary_embolism", "absent")]),
+        ("PE: not excluded.", [("pulmonary_embolism", "uncertain")]),
+        ("No pneumothorax - small effusion.", [("pneumothorax", "absent"), ("pleural_effusion", "present")]),
+        ("No pneumothorax (small effusion).", [("pneumothorax", "absent"), ("pleural_effusion", "present")]),
+        ("No mass (or cyst) in the liver.", [("liver_tumor", "absent"), ("liver_cyst", "absent")]),
+        ("Not significantly changed aneurysm.", [("aneurysm", "present")]),
+        ("Family history of aneurysm.", [("aneurysm", "absent")]),
+        ("Her mother had breast cancer.", [("breast_tumor", "absent")]),
+        ("Left nephrectomy for cancer.", [("tumor", "absent")]),
+        ("Hx of lung cancer.", [("lung_tumor", "uncertain")]),
+        ("Ddx: abscess, seroma.", [("abscess", "uncertain"), ("seroma", "uncertain")]),
+        ("Differential diagnosis: hematoma, abscess.", [("hematoma", "uncertain"), ("abscess", "uncertain")]),
+        ("Should a mass develop, repeat the scan.", [("mass", "uncertain")]),
+    ],
+)
+def test_short_ways_to_deny_and_to_doubt(text: str, expected: list[tuple[str, str]]) -> None:
+    assert found(text) == expected
