@@ -11,6 +11,7 @@ from OpenVocabCTLib.prompts.matching import PhraseIndex, phrase_index
 from OpenVocabCTLib.prompts.normalise import tokens
 from OpenVocabCTLib.prompts.parsing import PromptSet
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
+from OpenVocabCTLib.reports.languages import is_foreign
 from OpenVocabCTLib.reports.mentions import Mention, find_mentions
 from OpenVocabCTLib.reports.places import Places
 from OpenVocabCTLib.reports.scopes import Status, find_scopes
@@ -61,7 +62,8 @@ class Finding:
 def read_report(report: str, vocabulary: Vocabulary | None = None) -> tuple[Finding, ...]:
     """Find what a report says is there, is suspected, or is not there.
 
-    Sections that tell why or how the scan was made are left out. Only findings and objects of the vocabulary are found.
+    Sections that tell why or how the scan was made are left out, and so are sentences that are not in English. Only
+    findings and objects of the vocabulary are found.
 
     Args:
         report: plain text.
@@ -72,7 +74,7 @@ def read_report(report: str, vocabulary: Vocabulary | None = None) -> tuple[Find
     return tuple(
         finding
         for sentence in split_sentences(report)
-        if not sentence.is_background
+        if not sentence.is_background and not is_foreign(sentence.text)
         for finding in _of_sentence(sentence, known, index)
     )
 

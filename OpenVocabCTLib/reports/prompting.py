@@ -8,6 +8,9 @@ from typing import Any
 
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.reports.findings import Finding, read_report
+from OpenVocabCTLib.reports.languages import is_foreign
+
+_NAME_THEM = "name structures as prompts"
 
 
 @dataclass(frozen=True)
@@ -28,14 +31,16 @@ class ReportPrompts:
             report: plain text.
 
         Raises:
-            InputError: it names no finding that is there.
+            InputError: it is not in English, or names no finding that is there.
         """
+        if is_foreign(report):
+            raise InputError("the report is not in English, the only language of reports that is read", _NAME_THEM)
         found = cls(read_report(report))
         if not found.sentences:
             denied = any(finding.status == "absent" for finding in found.findings)
             raise InputError(
                 f"the report names no finding that could be segmented{', it only denies some' if denied else ''}",
-                "name structures as prompts",
+                _NAME_THEM,
             )
         return found
 

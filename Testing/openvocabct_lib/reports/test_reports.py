@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.prompts import Side
-from OpenVocabCTLib.reports import Finding, read_report, split_sentences
+from OpenVocabCTLib.reports import Finding, ReportPrompts, read_report, split_sentences
 from OpenVocabCTLib.reports.scopes import find_scopes
 
 REPORT = """INDICATION: Rule out pulmonary embolism.
@@ -464,3 +465,34 @@ def test_long_reports_take_bounded_time(text: str) -> None:
 )
 def test_short_ways_to_deny_and_to_doubt(text: str, expected: list[tuple[str, str]]) -> None:
     assert found(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Kein Pneumothorax, kein Pleuraerguss.",
+        "Kein Anhalt f\u00fcr Thrombus.",
+        "Pas de pneumothorax. Absence de fracture.",
+        "Sin evidencia de hernia.",
+        "No hay edema ni hematoma.",
+        "Sem derrame pleural, sem hematoma.",
+        "Geen pneumothorax.",
+    ],
+)
+def test_reports_in_other_languages_are_refused(text: str) -> None:
+    assert found(text) == []
+    with pytest.raises(InputError, match="not in English"):
+        ReportPrompts.of(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "De novo aneurysm.",
+        "Stenosis of the RCA, DES in LAD, aneurysm.",
+        "Aneurysm seen by Dr. van der Berg.",
+        "Los Angeles grade A, aneurysm.",
+    ],
+)
+def test_words_that_only_look_foreign_leave_a_report_in_english(text: str) -> None:
+    assert ("aneurysm", "present") in found(text)
