@@ -21,6 +21,12 @@ WORD = re.compile(r"[^\W_]+")
 _LONGEST = 7
 # Words that a report uses in another sense, or that say nothing of a place.
 _NOT_MENTIONED = frozenset({"body", "scanner_table", "contrast_agent", "abdomen", "thorax", "head", "neck"})
+# What makes the name of a finding another thing: "mass effect", "stroke protocol", "tumor board", "hernia repair".
+_OTHER_THING = re.compile(
+    r"[\s-]+(?:effects?|index|indices|protocols?|board|markers?|screening|surveillance|staging|survey|work-?up|repairs?|"
+    r"cent(?:er|re)|clinic)\b",
+    re.IGNORECASE,
+)
 _PUNCTUATION = re.compile(r"[,;:()]")
 _ADJECTIVES = (
     r"(?:an?|the|small|tiny|trace|minimal|mild|moderate|large|larger|smaller|huge|massive|severe|new|old|stable|unchanged|"
@@ -130,7 +136,9 @@ def _longest(
         match = index.find(SidedWords(sided.sides | sides, sided.words, sided.note))
         if match is not None and match.concept.id not in _NOT_MENTIONED:
             begin = words[0].start() if start is None else start
-            yield Mention(match.concept, begin, end, is_finding(match.concept, vocabulary), sided.sides | sides)
+            finding = is_finding(match.concept, vocabulary)
+            if not (finding and _OTHER_THING.match(sentence, end)):
+                yield Mention(match.concept, begin, end, finding, sided.sides | sides)
 
 
 def _may_end(sentence: str, words: list[re.Match[str]]) -> bool:

@@ -496,3 +496,11 @@ def test_reports_in_other_languages_are_refused(text: str) -> None:
 )
 def test_words_that_only_look_foreign_leave_a_report_in_english(text: str) -> None:
     assert ("aneurysm", "present") in found(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Mass effect on the ventricle.", "Stroke protocol.", "Discussed at the tumor board.", "Prior aneurysm repair."],
+)
+def test_names_of_findings_in_other_things_are_no_findings(text: str) -> None:
+    assert found(text) == []
