@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 
 from OpenVocabCTLib.prompts.concepts import Concept, Side
 from OpenVocabCTLib.prompts.laterality import UNSAID, SidedWords, only_side, split_side
@@ -87,10 +89,7 @@ def _of_sentence(sentence: Sentence, vocabulary: Vocabulary, index: PhraseIndex)
     places = Places(sentence.text, mentions, scopes)
     heading = _of_heading(sentence.section, index)
     heading_sides = split_side(tokens(sentence.section))
-    for mention in mentions:
-        if not mention.is_finding:
-            continue
-        near = _near(mention, places, vocabulary) or heading
+    for mention, near in _each_place(sentence.text, mentions, places, vocabulary, index, heading):
         concept = _specific(mention.concept, near, vocabulary, index)
         side = _side(concept, places.sides(mention), near, vocabulary)
         if side is Side.NONE and not heading_sides.words and not places.sides(mention):
@@ -112,6 +111,46 @@ def _of_sentence(sentence: Sentence, vocabulary: Vocabulary, index: PhraseIndex)
             mention.start,
             mention.end,
         )
+
+
+def _each_place(
+    text: str,
+    mentions: Sequence[Mention],
+    places: Places,
+    vocabulary: Vocabulary,
+    index: PhraseIndex,
+    heading: tuple[Concept, ...],
+) -> Iterator[tuple[Mention, tuple[Concept, ...]]]:
+    """Yield every finding with the structures that it lies in, once for each organ that it is said of."""
+    for mention in mentions:
+        if not mention.is_finding:
+            continue
+        near = _near(mention, places, vocabulary) or heading
+        organs = [tuple(one.concept for one in item) for item in places.listed(mention)]
+        apart = not any(_overlap(one[0], other[0], vocabulary) for one, other in combinations(organs, 2))
+        general = _in_general(text[mention.start : mention.end], index)
+        if len(organs) > 1 and apart and not mention.concept.part_of and not mention.concept.members:
+            yield from ((mention, organ) for organ in organs)
+        elif organs and apart and general is not None:
+            yield mention, ()
+            yield from ((replace(mention, concept=general, sides=UNSAID), organ) for organ in organs)
+        else:
+            yield mention, near
+
+
+def _in_general(phrase: str, index: PhraseIndex) -> Concept | None:
+    """Return what a finding is that is named with its organ, "metastasis" of "metastases in the liver"."""
+    said = re.split(r"\s(?:in|of|at|on)\s", phrase, maxsplit=1)
+    match = index.find(split_side(tokens(said[0]))) if len(said) > 1 else None
+    return None if match is None else match.concept
+
+
+def _overlap(one: Concept, other: Concept, vocabulary: Vocabulary) -> bool:
+    """Tell whether a structure is part of the other, or the same: "in the upper lobe, right lung"."""
+    leaves = [vocabulary.leaves(concept) for concept in (one, other)]
+    first, second = ({leaf.id for leaf in some} for some in leaves)
+    around, other_around = ({whole.id for leaf in some for whole in _wholes(leaf, vocabulary)} for some in leaves)
+    return bool(first & second or around & {other.id, *second} or other_around & {one.id, *first})
 
 
 def _side(concept: Concept, said: frozenset[Side], structures: Sequence[Concept], vocabulary: Vocabulary) -> Side:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# Words without which hardly a sentence is written.  Those that languages share are in neither list, and capitals are told
+# Words without which hardly a sentence is written.  Those that languages share are in neither list.  Capitals are told
 # from small letters, because "DES" is a stent and "PAs" are arteries.
 _ENGLISH = re.compile(
     r"\b(?:the|of|and|or|is|are|were|with|without|there|to|from|this|that|which|has|have|been|for|by|at|not|but|seen|"

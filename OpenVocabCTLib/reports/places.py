@@ -57,6 +57,10 @@ _WITH = pattern(r"\s*with\s+(?:\w+\s+)?")
 _DETACHED = pattern(r"[\s,:(\u2013-]*(?:[\w.]+[\s,:(\u2013-]+){0,3}")
 _VERB_OR_CONJUNCTION = pattern(rf"\b(?:{_BREAKS}|while|no)\b")
 _ENDS_THERE = pattern(r"\s*(?:\Z|[.,;:()]|and\b|or\b)")
+_LIST_ENDS = pattern(
+    r"\s*(?:\Z|[.;,(]|(?:with|without|measuring|up\s+to|consistent|compatible|suspicious|suggest\w*|seen|noted|on|as|"
+    r"unchanged|stable|new|likely|which|but|and)\b)"
+)
 _APPOSITION = pattern(r"\A\s*(?:[,(:\u2013-]|or\b|and\s+(?:contains?|shows?|has|have)\b|with\b|without\b|except)")
 # "Liver cysts and hemangiomas", but not "cysts in the liver and hemangiomas".
 _DISTRIBUTED = pattern(r"\s*and\s*")
@@ -99,6 +103,25 @@ class Places:
         """Return the anatomy that a finding lies in, the nearest first; what it only lies beside is none."""
         found = self._owned.get(finding) or self._shared(finding) or self._before(finding) or self._detached(finding)
         return tuple(one for one in found if self._agrees(one.start, one.end, finding))
+
+    def listed(self, finding: Mention) -> tuple[tuple[Mention, ...], ...]:
+        """Return the anatomy that a finding lies in by the items of its list: "in the liver and both adrenals"."""
+        items: list[list[Mention]] = []
+        named = _LINK_WORD.search(self._said(finding.start, finding.end))  # "metastases in the liver" and more
+        found = self._owned.get(finding, ()) if named else self.structures(finding)
+        structures = sorted(found, key=lambda one: one.start)
+        if named and structures and not _JOINED.fullmatch(self._said(finding.end, structures[0].start)):
+            return ()
+        # "Cyst in the liver, spleen normal" says nothing of a cyst in the spleen.
+        if not structures or not _LIST_ENDS.match(self._text, max(structures[-1].end, finding.end)):
+            return ()
+        for one in structures:
+            between = self._said(items[-1][-1].end, one.start) if items else ""
+            if items and not (_JOINED.fullmatch(between) and between.strip()):
+                items[-1].append(one)
+            else:
+                items.append([one])
+        return tuple(map(tuple, items))
 
     def sides(self, finding: Mention) -> frozenset[Side]:
         """Return the sides that words give to a finding, not those of the structure that it lies in."""
@@ -193,6 +216,9 @@ class Places:
 
     def _goes_on(self, before: Mention, one: Mention, owners: dict[Mention, Mention]) -> bool:
         between = self._said(before.end, one.start)
+        # "Metastases in the liver" is one name, and "and the adrenals" goes on with it.
+        if before.is_finding and _LINK_WORD.search(self._said(before.start, before.end)) and between.strip():
+            return _JOINED.fullmatch(between) is not None
         return (before in owners and _JOINED.fullmatch(between) is not None) or re.fullmatch(
             r"[\s(]*", between
         ) is not None

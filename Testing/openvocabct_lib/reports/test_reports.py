@@ -348,7 +348,7 @@ def test_sides_of_findings(text: str, concept: str, side: Side) -> None:
         ("Effusion on the left only, with no right-sided effusion.", "pleural_effusion left, pleural_effusion right"),
         ("Pleural effusion on the left, not on the right.", "pleural_effusion left"),
         ("Hip fracture on the right and rib fractures on the left.", "hip_fracture right, rib_fracture left"),
-        ("Nodules in the right upper lobe and left lower lobe.", "pulmonary_nodule none"),
+        ("Nodules in the right upper lobe and left lower lobe.", "pulmonary_nodule right, pulmonary_nodule left"),
         ("The left lung is free of nodules, the right lung has two.", "pulmonary_nodule left"),
         ("Mediastinal shift to the right due to large left pleural effusion.", "pleural_effusion left"),
         ("Pleural effusion, in the left thigh a hematoma.", "pleural_effusion none, hematoma none"),
@@ -405,7 +405,18 @@ def test_a_landmark_is_not_the_organ(text: str) -> None:
         ("Fracture of the right femur and left hip fracture.", ["right_femur", "left_hip_bone"]),
         ("Cyst 2 cm, left kidney.", ["left_kidney"]),
         ("Cyst 3 cm, left kidney normal.", [""]),
-        ("Mass of the right parotid gland and left submandibular gland.", ["right_parotid_gland"]),
+        (
+            "Mass of the right parotid gland and left submandibular gland.",
+            ["right_parotid_gland", "left_submandibular_gland"],
+        ),
+        ("Metastases in the liver and both adrenals.", ["liver", "adrenal_glands"]),
+        ("Metastases in the liver, spleen and bones.", ["liver", "spleen", "bones"]),
+        ("Lesions in the left kidney and the right adrenal gland.", ["left_kidney", "right_adrenal_gland"]),
+        ("Cyst in the liver, spleen normal.", ["liver"]),
+        ("Lesion in the left kidney, spleen normal.", ["left_kidney"]),
+        ("Cyst in the liver and hemangioma in the spleen.", ["liver", "spleen"]),
+        ("Mass in the liver along the diaphragm.", ["liver"]),
+        ("Nodule in the upper lobe, right lung.", ["upper_lobes_of_lungs"]),
     ],
 )
 def test_where_a_finding_lies(text: str, expected: list[str]) -> None:

@@ -104,9 +104,12 @@ class RulesBackend:
         if text == whole:
             yield from clause.findings
             return
-        again = {finding.phrase: finding for finding in read_report(text, self.vocabulary)}
+        again: dict[str, dict[str, Finding]] = {}
+        for one in read_report(text, self.vocabulary):
+            again.setdefault(one.phrase, {})[one.concept.id] = one
         for finding in clause.findings:
-            own = again.get(finding.phrase)
+            same = again.get(finding.phrase, {})
+            own = same.get(finding.concept.id) or next(iter(same.values()), None)
             yield replace(own, status=finding.status) if own is not None and own.structures else finding
 
     def _listed(self, finding: Finding, text: str, mentions: Sequence[Mention]) -> Iterator[str]:
