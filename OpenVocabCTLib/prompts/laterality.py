@@ -30,14 +30,29 @@ _READ_AS = {
     **dict.fromkeys(("r", "rt", "rgt", "rhs", "dex", "dext", "rigth", "rihgt", "rght"), RIGHT_ONLY),
     **dict.fromkeys(("bilat", "bil", "bl"), BOTH),
 }
+# German, Spanish, Portuguese and Italian abbreviations in names of structures ("Parotis li", "pulmón izq.").  In
+# sentences they are other words: "re-examined", "dx".
+_READ_AS_IN_NAMES = {
+    **dict.fromkeys(("li", "lks", "izq", "izqda", "izqdo", "izda", "izdo", "esq", "gche", "sx"), LEFT_ONLY),
+    **dict.fromkeys(("re", "rts", "dcha", "dcho", "drcha", "drcho", "dta", "dto", "dte", "dx"), RIGHT_ONLY),
+    **dict.fromkeys(("bds", "beids"), BOTH),
+}
+_READ_AS_AT_THE_END = {"der": RIGHT_ONLY}
+# Between the sides of a structure that lies on both.
+_JOINERS = frozenset({"and", "or", "plus", "und", "oder", "et", "ou", "y", "e", "u"})
+IN_NAMES_ONLY = frozenset({*_READ_AS_IN_NAMES, *_READ_AS_AT_THE_END})
+# "Les deux poumons", "los dos riñones".
+_THE_TWO = frozenset(
+    {("les", "deux"), ("los", "dos"), ("las", "dos"), ("i", "due"), ("le", "due"), ("os", "dois"), ("as", "duas")}
+)
 # Latin adjectives stand behind their noun ("ren sin."), the Spanish preposition "sin" (without) before it.
 _LATIN_LEFT_OR_WITHOUT = "sin"
 _AFTER_LATIN = frozenset({"and", "et", "dex", "dext"})
-# German, French and Spanish, in every form that agrees with a noun.
+# German, Dutch, French, Spanish, Portuguese and Italian, in every form that agrees with a noun.
 _OTHER_LANGUAGES = re.compile(
-    r"(?P<left>linke[rnsm]?|links(?:seitige[rnsm]?)?|gauches?|izquierd[oa]s?)"
-    r"|(?P<right>rechte[rnsm]?|rechts(?:seitige[rnsm]?)?|droite?s?|derech[oa]s?)"
-    r"|(?P<both>beide[rnsm]?|beidseitige?|ambos|ambas)"
+    r"(?P<left>linke[rnsm]?|links(?:seitige[rnsm]?)?|linkse|gauches?|izquierd[oa]s?|esquerd[oa]s?|sinistre)"
+    r"|(?P<right>rechte[rnsm]?|rechts(?:seitige[rnsm]?)?|rechtse|droite?s?|derech[oa]s?|direit[oa]s?|destr[oaie])"
+    r"|(?P<both>beide[rnsm]?|beidseit(?:s|ige[rnsm]?)|ambos|ambas|ambedue|entramb[ie]|bilateral(?:e|es|i|en)|bilateraal)"
 )
 _GROUPS = {"left": LEFT_ONLY, "right": RIGHT_ONLY, "both": BOTH}
 # Sides that only the rest of a report could tell.
@@ -85,10 +100,19 @@ def side_of_word(word: str) -> frozenset[Side]:
 
 def spell_out_sides(words: Sequence[str]) -> tuple[str, ...]:
     """Return the tokens with every abbreviated side written as "left", "right" or "both"."""
-    return tuple(
-        _NAMES[_READ_AS[word]] if word in _READ_AS and not _is_without(words, place) else word
-        for place, word in enumerate(words)
-    )
+    return tuple(_NAMES.get(_abbreviated(words, place), word) for place, word in enumerate(words))
+
+
+def _abbreviated(words: Sequence[str], place: int) -> frozenset[Side]:
+    """Return the sides that the token there abbreviates, empty for a token that is no abbreviation of a side."""
+    word = words[place]
+    if word in _READ_AS:
+        return UNSAID if _is_without(words, place) else _READ_AS[word]
+    if word in _READ_AS_AT_THE_END and place and place == len(words) - 1:
+        return _READ_AS_AT_THE_END[word]
+    # "Re left kidney" is about the left kidney.
+    is_about = word == "re" and not place and bool(side_of_word(words[1] if len(words) > 1 else ""))
+    return UNSAID if is_about else _READ_AS_IN_NAMES.get(word, UNSAID)
 
 
 def _is_without(words: Sequence[str], place: int) -> bool:
@@ -99,6 +123,33 @@ def _is_without(words: Sequence[str], place: int) -> bool:
     return place == 0 or not (following is None or following in _AFTER_LATIN)
 
 
+def contradicts_itself(words: Sequence[str]) -> bool:
+    """Tell whether one side stands before a structure and the other behind it: "left kidney right"."""
+    named = [
+        (place, sides)
+        for place, word in enumerate(words)
+        if (sides := _abbreviated(words, place) or side_of_word(word))
+    ]
+    if len(named) != 2 or named[0][1] | named[1][1] != BOTH or BOTH in (named[0][1], named[1][1]):
+        return False
+    (first, _), (second, _) = named
+    return second - first > 1 and second == len(words) - 1
+
+
+def _without_hand_side(words: Sequence[str]) -> tuple[str, ...]:
+    """Return "left hand side" as "left side": no hand is meant."""
+    return tuple(
+        word
+        for place, word in enumerate(words)
+        if not (
+            word in ("hand", "handed")
+            and place
+            and side_of_word(words[place - 1])
+            and (word == "handed" or words[place + 1 : place + 2] in (("side",), ["side"]))
+        )
+    )
+
+
 def only_side(sides: Collection[Side]) -> Side:
     """Return the side of a set that holds just one, else no side."""
     return next(iter(sides)) if len(sides) == 1 else Side.NONE
@@ -106,17 +157,21 @@ def only_side(sides: Collection[Side]) -> Side:
 
 def split_side(words: Sequence[str]) -> SidedWords:
     """Take the side words out of the tokens, wherever they stand."""
+    words = _without_hand_side(words)
     sides: set[Side] = set()
     rest: list[str] = []
     notes: list[str] = []
     for place, word in enumerate(words):
-        named = UNSAID if _is_without(words, place) else side_of_word(word)
+        abbreviated = _abbreviated(words, place)
+        named = abbreviated or (UNSAID if word in _READ_AS else side_of_word(word))
+        if (word, *words[place + 1 : place + 2]) in _THE_TWO or tuple(words[max(place - 1, 0) : place + 1]) in _THE_TWO:
+            named = BOTH
         sides |= named
         if not named:
             rest.append(word)
-        elif word in _READ_AS:
+        elif abbreviated:
             notes.append(f"read '{word}' as {_NAMES[named]}")
     if sides == BOTH:
         # "left and right kidney": the conjunction belonged to the sides.
-        rest = [word for word in rest if word not in {"and", "or", "plus"}]
+        rest = [word for word in rest if word not in _JOINERS]
     return SidedWords(frozenset(sides), tuple(rest), "; ".join(dict.fromkeys(notes)))

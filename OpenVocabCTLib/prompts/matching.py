@@ -29,6 +29,7 @@ WordsKey = tuple[Sides, frozenset[str]]
 
 _MINIMUM_TYPO_LENGTH = 5
 _MINIMUM_JOINED_LENGTH = 4
+_LONGEST_ABBREVIATION = 2
 _MAXIMUM_WORDS = 24
 _MAXIMUM_JOINED_WORDS = 3
 _MINIMUM_DESCRIPTION = 3
@@ -187,8 +188,8 @@ class PhraseIndex:
         """Return the concept meant when a blank in a word and one mistake are to blame: "gal bladder"."""
         if not 2 <= len(sided.words) <= _MAXIMUM_JOINED_WORDS:
             return None
-        # A letter alone may be half of an abbreviation ("b l"): it is no part of a word to be dropped as a mistake.
-        if any(len(word) == 1 for word in sided.words):
+        # One or two letters may be an abbreviation ("b l", "sx"): they are no part of a word to be dropped.
+        if any(len(word) <= _LONGEST_ABBREVIATION for word in sided.words):
             return None
         joined = "".join(sided.words)
         return self.find_misspelt(SidedWords(sided.sides, (joined,), sided.note))

@@ -36,6 +36,13 @@ _BILATERAL = re.compile(r"(?<![^\W_])b\s?[/.]\s?l(?![^\W_])", re.IGNORECASE)
 # The French article of "l'estomac", which is no "l" for left.
 _ELIDED_ARTICLE = re.compile(r"(?<![^\W_])l'(?=[^\W\d_])")
 
+# "Patient's", but "kidney(s)" is a plural; "we're" holds no "re" for German "rechts".
+_POSSESSIVE = re.compile(r"'s(?![^\W_])")
+_OPTIONAL_PLURAL = re.compile(r"(?<=[^\W\d_]) ?\(s\)")
+_CONTRACTED_ARE = re.compile(r"(?<=[^\W\d_])'re(?![^\W_])")
+# "Rib no. 7", but not "no 7th rib" nor "no 3 cm lesion".
+_NUMBER_SIGN = re.compile(r"(?<=[^\W_]) (?:no|nr|n\u00ba|n\u00b0)\.? ?(?=\d{1,2}(?![\w.,]| ?(?:mm|cm)))", re.IGNORECASE)
+
 # Ligatures, and the typographic apostrophes.
 _LETTERS = str.maketrans({"œ": "oe", "æ": "ae", "\u2018": "'", "\u2019": "'", "\u02bc": "'", "`": "'"})
 
@@ -98,7 +105,8 @@ def tokens(text: str) -> tuple[str, ...]:
     text = sanitise(text[:READ_LENGTH])
     text = _TG263_PREFIX.sub(lambda prefix: _TG263_MEANING[prefix[1].lower()] + " ", text, count=1)
     text = _LATIN_VESSEL.sub(lambda vessel: _TG263_MEANING[vessel[0][0].lower()] + " ", spell_bilateral(text))
-    text = unicodedata.normalize("NFKC", text).casefold().translate(_LETTERS).replace("'s ", " ")
+    text = unicodedata.normalize("NFKC", _NUMBER_SIGN.sub(" number ", text)).casefold().translate(_LETTERS)
+    text = _CONTRACTED_ARE.sub(" are", _POSSESSIVE.sub("", _OPTIONAL_PLURAL.sub("s", text)))
     text = _ELIDED_ARTICLE.sub("", text)
     if not text.isascii():
         text = _COMBINING.sub("", unicodedata.normalize("NFKD", text))
@@ -161,15 +169,25 @@ def is_plural(words: Sequence[str]) -> bool:
 
 def without_articles(words: Sequence[str]) -> tuple[str, ...]:
     """Return the tokens without articles and possessives."""
-    return tuple(word for word in words if word not in ARTICLES)
+    return tuple(
+        word
+        for place, word in enumerate(words)
+        if word not in ARTICLES or (word == "a" and place and _is_letter_of(words, place))
+    )
+
+
+def _is_letter_of(words: Sequence[str], place: int) -> bool:
+    """Tell whether an "a" belongs to what stands before it, as in "segment IV a", and is no article."""
+    return place == len(words) - 1 or _NUMERAL.fullmatch(words[place - 1]) is not None
 
 
 def strip_command(words: Sequence[str]) -> tuple[str, ...]:
     """Return the tokens without what asks for the structure: "can you please show me the liver, thanks" -> "liver"."""
     start, end = 0, len(words)
     while start < end and (words[start] in ASKING_BEFORE or words[start] in ARTICLES):
-        # "segment" before a number is a noun ("segment 4 of the liver").
-        if words[start] == "segment" and start + 1 < end and _NUMERAL.fullmatch(words[start + 1]):
+        # "segment" before a number or "of" is a noun ("segment 4 of the liver", "segment of the lung").
+        following = words[start + 1] if start + 1 < end else ""
+        if words[start] == "segment" and (following == "of" or _NUMERAL.fullmatch(following)):
             break
         start += 1
     shortened = True

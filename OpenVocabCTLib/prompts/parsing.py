@@ -13,7 +13,15 @@ from OpenVocabCTLib.prompts.combining import Combined, Combiner, Meaning, holds_
 from OpenVocabCTLib.prompts.concepts import Concept
 from OpenVocabCTLib.prompts.expansion import CATEGORIES
 from OpenVocabCTLib.prompts.expressions import Expression
-from OpenVocabCTLib.prompts.laterality import MIDLINE, RELATIVE_SIDES, UNSAID, SidedWords, spell_out_sides, split_side
+from OpenVocabCTLib.prompts.laterality import (
+    MIDLINE,
+    RELATIVE_SIDES,
+    UNSAID,
+    SidedWords,
+    contradicts_itself,
+    spell_out_sides,
+    split_side,
+)
 from OpenVocabCTLib.prompts.matching import Match, PhraseIndex, phrase_index
 from OpenVocabCTLib.prompts.normalise import (
     READ_LENGTH,
@@ -35,6 +43,11 @@ from OpenVocabCTLib.prompts.words import FOREIGN_ARTICLES
 FREE_TEXT_LENGTH = 300
 _EXAMPLE = 'type the name of a structure, for example "left kidney"'
 _BETWEEN_STRUCTURES = re.compile(r"[,;:/+&()\[\]=|]|\bi\.e\.|\b(?:and|plus|or|aka|also known as)\b", re.IGNORECASE)
+# What may stand between two sides that are both meant, or of which one is taken away.
+_JOINING = re.compile(
+    r"[^\w\s.()']|\b(?:and|or|plus|minus|without|except|excluding|but|not|with|und|oder|ohne|et|ou|sans|sauf|y|o|sin|e|to)\b",
+    re.IGNORECASE,
+)
 _LISTED = re.compile(r"[;|/]")
 _NOT_WANTED = "'{}' is not understood: name what you want, not what you do not want"
 _MAXIMUM_PARTS = 6
@@ -145,6 +158,8 @@ class _Reader:
             raise InputError("the prompt is empty", _EXAMPLE)
         if names_screen_side(tokens(text)):
             return Prompt(text, label, None, "unclear", None, PATIENT_SIDE)
+        if _JOINING.search(sanitise(text[:READ_LENGTH])) is None and contradicts_itself(naming_words(text)):
+            return Prompt(text, label, None, "unclear", None, "names left and right: write one side, or 'both'")
         sign = denying_sign_in(text[:READ_LENGTH])
         if sign:
             return Prompt(text, label, None, "unclear", None, _NOT_WANTED.format(sign))

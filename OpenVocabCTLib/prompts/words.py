@@ -59,7 +59,7 @@ ORDINALS = _word_map(
     """
 )
 
-ARTICLES = _word_set("the a an my his her its their our your this that these those all any each every some s")
+ARTICLES = _word_set("the a an my his her its their our your this that these those all any each every some")
 
 # German, French and Spanish articles: left out only where the rest is then known, because "LA" is also the left atrium.
 FOREIGN_ARTICLES = _word_set(
@@ -69,7 +69,7 @@ FOREIGN_ARTICLES = _word_set(
 # Words that may be missing or present without changing which structure is meant.
 NEUTRAL_WORDS = _word_set(
     """
-    organ structure tissue parenchyma side sided hand handed of on in at for is within inside patient pt whole
+    organ structure tissue parenchyma side sided of on in at for is within inside patient pt whole
     entire complete human anatomy anatomical oar risk roi
     """
 )
@@ -203,5 +203,8 @@ NEVER_CORRECTED = _word_set(
     ureter urethra trochlea trachea hepatis atlas axial breath beast heath thigh ankle facial fascial fascia facia
     humoral humeral mental dental costal coastal colonial spin spines plural pleural callus humor tumor carpal
     tarsal metacarpal metatarsal radial ulnar pubic public stoma stromal sternal cranial gastric splenic cortical
+    abductor branchial hepatoma ileus myxoma mamilla mamillary metencephalon nephron nodulus pallium pisiform
+    pisiformis trapezium stape stapes serosa serosal valgus varus waist crest pedis corner cornu cornua fauces fauce
+    recta recti dense stable spiral supine coxitis colpitis enema myelin ligula scala peroneum
     """
 )

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from OpenVocabCTLib.prompts.concepts import Concept, Side
 from OpenVocabCTLib.prompts.expansion import CATEGORIES
-from OpenVocabCTLib.prompts.laterality import BOTH, SidedWords, side_of_word, split_side
+from OpenVocabCTLib.prompts.laterality import BOTH, IN_NAMES_ONLY, SidedWords, side_of_word, split_side
 from OpenVocabCTLib.prompts.matching import PhraseIndex
 from OpenVocabCTLib.prompts.normalise import tokens, without_articles
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
@@ -132,7 +132,10 @@ def _longest(
         text = sentence[words[0].start() : end]
         if _PUNCTUATION.search(text) or (length == 1 and len(text) < 3 and not text.isupper()):
             continue
-        sided = split_side(without_articles(tokens(text)))
+        read = without_articles(tokens(text))
+        if not IN_NAMES_ONLY.isdisjoint(read):
+            continue
+        sided = split_side(read)
         match = index.find(SidedWords(sided.sides | sides, sided.words, sided.note))
         if match is not None and match.concept.id not in _NOT_MENTIONED:
             begin = words[0].start() if start is None else start
