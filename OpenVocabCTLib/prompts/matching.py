@@ -33,6 +33,7 @@ _LONGEST_ABBREVIATION = 2
 _MAXIMUM_WORDS = 24
 _MAXIMUM_JOINED_WORDS = 3
 _MINIMUM_DESCRIPTION = 3
+_LONGEST_NAME = 5
 # The letter that people of other languages begin the same word with.
 _SAME_LETTER = {"k": "c", "c": "k"}
 
@@ -139,7 +140,9 @@ class PhraseIndex:
         sides, core = key
         content = frozenset(core) - NEUTRAL_WORDS - KIND_WORDS
         kinds = KIND_WORDS & frozenset(core)
-        self._kinds[concept.id] |= kinds
+        # A description says what kind of thing it speaks of ("muscular tube from the throat"), but is no name of it.
+        if len(core) <= _LONGEST_NAME:
+            self._kinds[concept.id] |= kinds
         if content:
             # "portal, splenic vein" leaves out the conjunction of "portal and splenic vein".
             for words in {content, content - {"and"}}:

@@ -737,3 +737,60 @@ def test_a_known_term_takes_milliseconds() -> None:
     for _ in range(20):
         PromptSet.parse(texts)
     assert (time.process_time() - start) / (20 * len(texts)) < 0.005
+
+
+@pytest.mark.parametrize(
+    ("text", "concept_id"),
+    [
+        ("Parotis re", "right_parotid_gland"),
+        ("PAROTID_LI", "left_parotid_gland"),
+        ("Lunge re.", "right_lung"),
+        ("Lungen bds.", "lungs"),
+        ("pulm\u00f3n izq", "left_lung"),
+        ("ri\u00f1\u00f3n der", "right_kidney"),
+        ("kidney dx", "right_kidney"),
+        ("parotid sx", "left_parotid_gland"),
+        ("kidney esquerdo", "left_kidney"),
+        ("les deux poumons", "lungs"),
+        ("los dos ri\u00f1ones", "kidneys"),
+        ("linke und rechte Niere", "kidneys"),
+        ("kidney(s)", "kidneys"),
+        ("we're looking for the left kidney", "left_kidney"),
+        ("left hand side kidney", "left_kidney"),
+        ("rib no. 7 left", "left_rib_7"),
+        ("PAs", "pulmonary_artery"),
+        ("tracheal tube", "endotracheal_tube"),
+        ("left auricle of the heart", "left_atrial_appendage"),
+        ("left ureteral stone", "left_ureteral_stone"),
+    ],
+)
+def test_sides_and_numbers_of_other_countries_are_read(text: str, concept_id: str) -> None:
+    assert meant(text) == concept_id
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Esophagus_S",
+        "Esophagus_M",
+        "mesenteric artery",
+        "segment IV a of the liver",
+        "left neck level 2 a",
+        "segment of lung",
+        "skin of the hand",
+        "hand vessels",
+        "left kidney right",
+        "left parotid on the right",
+        "stapes",
+        "trapezium",
+        "hepatoma",
+        "hip abductor",
+        "dens",
+        "acetabular cup",
+        "bone tumor",
+        "left larynx",
+    ],
+)
+def test_what_only_resembles_a_structure_is_not_read_as_it(text: str) -> None:
+    assert parse(text).concept is None
+    assert parse(text).expression is None
