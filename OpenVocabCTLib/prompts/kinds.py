@@ -5,9 +5,9 @@ from __future__ import annotations
 from OpenVocabCTLib.prompts.concepts import Concept
 from OpenVocabCTLib.prompts.laterality import split_side
 from OpenVocabCTLib.prompts.matching import canonical
-from OpenVocabCTLib.prompts.normalise import tokens, without_articles
+from OpenVocabCTLib.prompts.normalise import canonical_word, tokens, without_articles
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
-from OpenVocabCTLib.prompts.words import EMPTY_IN_DESCRIPTIONS, KIND_NOUNS, NEUTRAL_WORDS, PARTS_AND_PLACES, PORTIONS
+from OpenVocabCTLib.prompts.words import BESIDE, EMPTY_IN_DESCRIPTIONS, KIND_NOUNS, NEUTRAL_WORDS, SAYING_NOTHING
 
 _IDLE = NEUTRAL_WORDS | EMPTY_IN_DESCRIPTIONS
 
@@ -15,9 +15,10 @@ _IDLE = NEUTRAL_WORDS | EMPTY_IN_DESCRIPTIONS
 def foreign_word(text: str, nearest: Concept, vocabulary: Vocabulary) -> str:
     """Return the word of a text that makes it something else than the structure that it resembles, "" for none.
 
-    That is a kind of thing that no name of the structure says ("muscle" of "jaw muscle", where the mandible is near),
-    what is left of the text besides a kind that they share ("umbilical" of "umbilical cord"), or a part, a place or a
-    complaint said with its name ("around" of "tissue around the mandible").
+    Beside a name of the structure that is every word, but for a few that say nothing, because a text encoder hardly
+    notices the "cancer" of "larynx cancer", the "core" of "brainstem core" or the "heart" of "larynx with heart".
+    Without such a name it is a kind of thing that no name of the structure says ("muscle" of "jaw muscle"), what is
+    left besides a kind that they share ("umbilical" of "umbilical cord"), or a word like "perimandibular".
 
     Args:
         text: free text.
@@ -25,16 +26,21 @@ def foreign_word(text: str, nearest: Concept, vocabulary: Vocabulary) -> str:
         vocabulary: knows the other names.
     """
     said = _content_of(text)
-    names = [frozenset(_content_of(phrase)) for phrase in vocabulary.phrases(nearest)]
+    phrases = (*vocabulary.phrases(nearest), *(name for _, name in nearest.names))
+    names = [frozenset(_content_of(phrase)) for phrase in phrases]
+    named = frozenset().union(*(name for name in names if name.issubset(said)))
+    if named:
+        return next((word for word in said if word not in named and word not in SAYING_NOTHING), "")
     own = frozenset().union(*names)
     others = [word for word in said if word not in own]
     shared = own.intersection(said)
     if shared and shared <= KIND_NOUNS:
         return next(iter(others), "")
-    is_named = any(name and name.issubset(said) for name in names)
-    telling = KIND_NOUNS | PARTS_AND_PLACES if is_named else KIND_NOUNS
-    portion = next((word for word in said if is_named and word in PORTIONS), "")
-    return portion or next((word for word in others if word in telling), "")
+    return next((word for word in others if word in KIND_NOUNS or _is_beside(word, own)), "")
+
+
+def _is_beside(word: str, names: frozenset[str]) -> bool:
+    return any(word.startswith(prefix) and canonical_word(word.removeprefix(prefix)) in names for prefix in BESIDE)
 
 
 def told_apart(word: str, name: str) -> str:

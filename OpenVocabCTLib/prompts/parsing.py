@@ -51,6 +51,8 @@ _JOINING = re.compile(
 _LISTED = re.compile(r"[;|/]")
 _NOT_WANTED = "'{}' is not understood: name what you want, not what you do not want"
 _MAXIMUM_PARTS = 6
+# What is no word has no meaning for a text encoder, which still finds it near to something.
+_ABBREVIATION = re.compile(r"[A-Z]{2,5}|[b-df-hj-np-tv-xz]{2,5}")
 _DISC_WORDS = frozenset({"disc", "discs", "disk", "disks", "intervertebral", "space"})
 
 
@@ -277,6 +279,10 @@ class _Reader:
     def _not_known(self, text: str, label: str, asked: tuple[str, ...]) -> Prompt:
         sided = split_side(without_articles(asked))
         alike = suggestions(sided, self._index)
+        if not alike and _ABBREVIATION.fullmatch(label):
+            return Prompt(
+                text, label, None, "unclear", None, f"'{label}' is no abbreviation that is known: write it out"
+            )
         notes = [sided.note]
         if alike:
             notes.append(f"did you mean {' or '.join(repr(name) for name in alike)}?")

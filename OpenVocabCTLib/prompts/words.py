@@ -88,18 +88,31 @@ KIND_NOUNS = KIND_WORDS | _word_set(
     """
 )
 
-# What makes a text with the name of a structure speak of something else: a part, what lies near, what is wrong with it.
-PARTS_AND_PLACES = _word_set(
+# Words beside the name of a structure that leave it what it is.
+SAYING_NOTHING = _word_set(
     """
-    piece quarter tip top bottom upper lower base apex edge border surface wall angle front back
-    rear middle section region area
-    near nearby around behind beside besides above below beneath under next adjacent between surrounding along against
-    pain swelling disease injury bleed bleeding infection inflammation
+    thing stuff somewhere normal healthy visible enlarged swollen big large small
+    make makes making carry carries carrying hold holds holding store stores storing
     """
 )
 
-# The same, even where a name of the whole says it, as "cervical and thoracic cord" does.
-PORTIONS = _word_set("part portion half third cervical thoracic lumbar")
+# What put before the name of a structure makes it the surroundings or a part: "peritracheal", "retromandibular".
+BESIDE = (
+    "peri",
+    "para",
+    "retro",
+    "sub",
+    "supra",
+    "infra",
+    "pre",
+    "post",
+    "inter",
+    "intra",
+    "extra",
+    "epi",
+    "endo",
+    "trans",
+)
 
 # Words that say what is not wanted, or that something is not there.
 EXCLUSIONS = _word_set(

@@ -248,6 +248,17 @@ def test_the_patients_side_in_an_image_is_read(text: str) -> None:
         ("parotid region", "left_parotid_gland", "region"),
         ("mandible pain", "mandible", "pain"),
         ("saliva making gland near the ear", "left_parotid_gland", ""),
+        ("larynx cancer", "larynx", "cancer"),
+        ("wall of the esophagus", "esophagus", "wall"),
+        ("brainstem_core", "brainstem", "core"),
+        ("Esophagus_S", "esophagus", "s"),
+        ("larynx with heart", "larynx", "heart"),
+        ("contralateral parotid gland", "left_parotid_gland", "contralateral"),
+        ("Lunge hinten", "left_lung", "hinten"),
+        ("mandible, lower jaw", "mandible", ""),
+        ("normal spinal cord", "spinal_cord", ""),
+        ("perimandibular", "mandible", "perimandibular"),
+        ("retromandibular region", "mandible", "retromandibular"),
     ],
 )
 def test_words_that_tell_of_another_thing(text: str, nearest: str, word: str) -> None:
@@ -794,3 +805,9 @@ def test_sides_and_numbers_of_other_countries_are_read(text: str, concept_id: st
 def test_what_only_resembles_a_structure_is_not_read_as_it(text: str) -> None:
     assert parse(text).concept is None
     assert parse(text).expression is None
+
+
+@pytest.mark.parametrize("text", ["BWS", "bws", "LPN"])
+def test_unknown_abbreviations_are_asked_back(text: str) -> None:
+    assert parse(text).match == "unclear"
+    assert parse(text).note == f"'{text}' is no abbreviation that is known: write it out"
