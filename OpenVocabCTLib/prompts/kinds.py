@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from OpenVocabCTLib.prompts.concepts import Concept
+from OpenVocabCTLib.prompts.expansion import CATEGORIES
 from OpenVocabCTLib.prompts.laterality import split_side
 from OpenVocabCTLib.prompts.matching import canonical
 from OpenVocabCTLib.prompts.normalise import canonical_word, tokens, without_articles
@@ -41,6 +42,21 @@ def foreign_word(text: str, nearest: Concept, vocabulary: Vocabulary) -> str:
 
 def _is_beside(word: str, names: frozenset[str]) -> bool:
     return any(word.startswith(prefix) and canonical_word(word.removeprefix(prefix)) in names for prefix in BESIDE)
+
+
+def is_finding(concept: Concept, vocabulary: Vocabulary) -> bool:
+    """Say whether a concept is a finding or an object, not normal anatomy."""
+    if concept.terminology is not None and concept.terminology.category in (
+        CATEGORIES["finding"],
+        CATEGORIES["object"],
+    ):
+        return True
+    kind = concept.kind
+    seen: set[str] = set()
+    while kind in vocabulary and kind not in seen:
+        seen.add(kind)
+        kind = vocabulary.get(kind).kind
+    return kind in ("finding", "object")
 
 
 def told_apart(word: str, name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from OpenVocabCTLib.prompts.combining import LONGEST, SEPARATOR, Meaning
 from OpenVocabCTLib.prompts.concepts import Concept
+from OpenVocabCTLib.prompts.kinds import is_finding
 from OpenVocabCTLib.prompts.laterality import split_side
 from OpenVocabCTLib.prompts.matching import Match, PhraseIndex
 from OpenVocabCTLib.prompts.normalise import is_plural, naming_words, sanitise
@@ -156,6 +157,10 @@ class SignReader:
         """Read "lungs - left lung" and "body - heart", but not "liver - tumor" and "left lung - upper lobe"."""
         if together is None:
             return "minus" if self._holds(first, second) else "unclear"
+        # A pancreas holds no head that could be taken from it: "pancreas - head".
+        is_new = together.concept not in (first, second) and not self._holds(together.concept, second)
+        if is_new and isinstance(second, Concept) and not is_finding(second, self._vocabulary):
+            return "unclear" if self._holds(first, second) else "name"
         return "minus" if together.concept is second and is_several else "unclear"
 
     def _holds(self, whole: Meaning, part: Meaning) -> bool:

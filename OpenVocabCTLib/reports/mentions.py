@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from OpenVocabCTLib.prompts.concepts import Concept, Side
-from OpenVocabCTLib.prompts.expansion import CATEGORIES
+from OpenVocabCTLib.prompts.kinds import is_finding
 from OpenVocabCTLib.prompts.laterality import BOTH, IN_NAMES_ONLY, SidedWords, side_of_word, split_side
 from OpenVocabCTLib.prompts.matching import PhraseIndex
 from OpenVocabCTLib.prompts.normalise import tokens, without_articles
@@ -157,21 +157,6 @@ def _may_end(sentence: str, words: list[re.Match[str]]) -> bool:
         return True
     before = words[-2][0].lower()
     return before not in ("and", "or", "plus") and bool(_AFTER_SIDE.match(sentence, words[-1].end()))
-
-
-def is_finding(concept: Concept, vocabulary: Vocabulary) -> bool:
-    """Say whether a concept is a finding or an object, not normal anatomy."""
-    if concept.terminology is not None and concept.terminology.category in (
-        CATEGORIES["finding"],
-        CATEGORIES["object"],
-    ):
-        return True
-    kind = concept.kind
-    seen: set[str] = set()
-    while kind in vocabulary and kind not in seen:
-        seen.add(kind)
-        kind = vocabulary.get(kind).kind
-    return kind in ("finding", "object")
 
 
 def _says_nothing(word: str) -> bool:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from OpenVocabCTLib.prompts.kinds import is_finding
 from OpenVocabCTLib.prompts.laterality import split_side
 from OpenVocabCTLib.prompts.matching import phrase_index
 from OpenVocabCTLib.prompts.normalise import tokens
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
-from OpenVocabCTLib.reports.mentions import is_finding
 
 # What is asked, how it was done and what it is compared with: nothing that these say need be in this scan.
 BACKGROUND_SECTIONS = frozenset(

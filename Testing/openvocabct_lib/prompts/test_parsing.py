@@ -770,6 +770,8 @@ def test_a_known_term_takes_milliseconds() -> None:
         ("left hand side kidney", "left_kidney"),
         ("rib no. 7 left", "left_rib_7"),
         ("PAs", "pulmonary_artery"),
+        ("pancreas - head", "pancreatic_head"),
+        ("left femur - head", "left_femoral_head"),
         ("tracheal tube", "endotracheal_tube"),
         ("left auricle of the heart", "left_atrial_appendage"),
         ("left ureteral stone", "left_ureteral_stone"),
