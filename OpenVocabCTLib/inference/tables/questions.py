@@ -93,11 +93,11 @@ class TableQuestionMaker(QuestionMaker):
         name, concept = network.classes[row], network.concept_of(row)
         self.places.setdefault(concept, ClassPlace(number, row))
         if concept.startswith(OWN_NAME):
-            for written in (literal(name), plain(name)):
-                self._own_names.setdefault(written, concept)
+            self._own_names.setdefault(literal(name), concept)
             key = own_key(name)
-            # "mass" and "mass_tissue" share theirs: then only the name as it is written tells them apart.
-            if not key[0] or self._own_keys.setdefault(key, concept) != concept:
+            # "mass" and "mass_tissue" share theirs: then only the name as it is written tells them apart. So it does
+            # where signs are lost: "Brain~" is a part of the brain, "Lungs-GTV" what the tumor leaves of the lungs.
+            if not key[0] or sign_in(name) or self._own_keys.setdefault(key, concept) != concept:
                 self._own_keys[key] = ""
 
     def ask(self, prompt: Prompt) -> Question:

@@ -149,6 +149,13 @@ def test_names_that_differ_by_a_word_without_meaning_are_not_mixed_up(bank: Embe
     assert ask(questions, "the structure inside of it").refusal
 
 
+@pytest.mark.parametrize(("name", "text"), [("Lungs-GTV", "lungs gtv"), ("Brain~", "brain"), ("!spleen", "the spleen")])
+def test_a_sign_is_never_lost_in_the_name_of_a_class(bank: EmbeddingBank, name: str, text: str) -> None:
+    questions = maker(bank, ["background", "liver", name])
+    assert asked(ask(questions, name)) == [f"class:{name}"]
+    assert ask(questions, text).refusal
+
+
 def test_the_name_of_a_class_is_not_read_as_an_expression(bank: EmbeddingBank) -> None:
     questions = maker(bank, ["background", "liver", "liver_tumor", "liver_minus_tumor"])
     assert asked(ask(questions, "liver_minus_tumor")) == ["class:liver_minus_tumor"]

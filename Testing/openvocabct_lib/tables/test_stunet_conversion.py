@@ -150,6 +150,27 @@ def test_sides_in_the_spelling_of_radiotherapy() -> None:
     assert known_concepts(("background", *expected, "Liver_L", "Heart_R")) == expected
 
 
+def test_vessels_in_the_spelling_of_radiotherapy_are_no_organs() -> None:
+    """TG-263 writes arteries and veins as one letter before their name."""
+    expected = {
+        "A_Pulmonary": "pulmonary_artery",
+        "A_Pulmonary_L": "left_pulmonary_artery",
+        "V_Pulmonary": "pulmonary_vein",
+        "V_VenaCava_S": "superior_vena_cava",
+        "Lung_L": "left_lung",
+    }
+    assert known_concepts(("background", *expected)) == expected
+
+
+def test_parts_and_remainders_are_not_the_whole() -> None:
+    """What a letter or sign of TG-263 says more than the name: the upper part, a part, what a tumor leaves."""
+    parts = ["Esophagus_S", "Spine_S", "Musc_Constrict_M", "Brain~", "Lung~_L", "Lungs-GTV", "Lungs^Ex", "!liver"]
+    assert known_concepts(("background", *parts, "Lung (R)", "Spinal-Cord")) == {
+        "Lung (R)": "right_lung",
+        "Spinal-Cord": "spinal_cord",
+    }
+
+
 def test_other_networks_are_refused(checkpoint: tuple[Path, State], tmp_path: Path) -> None:
     path, state = checkpoint
     with pytest.raises(ModelError, match=r"the last layer has 105 classes, the plan 3"):
