@@ -161,7 +161,7 @@ def check_model() -> Check:
         info = describe(folder)
     except OpenVocabCTError as error:
         return Check("model", Status.FAIL, error.what, error.todo)
-    return Check("model", Status.OK, f"{info.name} {info.version}, {len(info.concepts)} structures, intact")
+    return Check("model", Status.OK, f"{info.name} {info.version}, answers for {len(info.answered)} structures, intact")
 
 
 def check_text_encoder() -> Check:

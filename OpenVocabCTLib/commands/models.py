@@ -42,7 +42,7 @@ def list_models(as_json: JsonOption = False) -> None:
             info.version,
             f"{info.parameters / 1e6:.1f} M",
             describe_voxels(info.spacing_mm),
-            str(len(info.concepts)),
+            str(len(info.answered)),
         )
         for info in found
     ]
@@ -70,7 +70,7 @@ def list_models(as_json: JsonOption = False) -> None:
 
 @models.command("show")
 def show_model(name: NameArgument = None, as_json: JsonOption = False) -> None:
-    """Describe a model: licence, structures it was trained on, measured Dice."""
+    """Describe a model: licence, structures it was trained on, measured Dice, which of them it answers for."""
     from OpenVocabCTLib.models.checkpoints import describe, read_config, resolve
     from OpenVocabCTLib.models.config import describe_voxels
 
@@ -87,8 +87,16 @@ def show_model(name: NameArgument = None, as_json: JsonOption = False) -> None:
         f"licence {info.licence}, {info.parameters / 1e6:.1f} M parameters, {describe_voxels(info.spacing_mm)} voxels"
     )
     typer.echo(f"folder {info.folder}; read MODEL_CARD.md there\n")
-    rows = [(concept, _count(facts.get("cases")), decimal(facts.get("dice"), 2)) for concept, facts in trained.items()]
-    print_table(("structure", "training cases", "validation Dice"), rows, right=(1, 2))
+    rows = [
+        (
+            concept,
+            _count(facts.get("cases")),
+            decimal(facts.get("dice"), 2),
+            "yes" if concept in info.answered else "no",
+        )
+        for concept, facts in trained.items()
+    ]
+    print_table(("structure", "training cases", "validation Dice", "answered"), rows, right=(1, 2))
     if own_names:
         typer.echo(f"\nby their own name, which the vocabulary does not know: {', '.join(own_names)}")
 
@@ -127,6 +135,7 @@ def model_record(info: ModelInfo) -> dict[str, Any]:
         "spacing_mm": list(info.spacing_mm),
         "parameters": info.parameters,
         "concepts": list(info.concepts),
+        "answered": list(info.answered),
     }
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from OpenVocabCTLib.caches import MODELS_VARIABLE, models_folder
 from OpenVocabCTLib.errors import InputError, ModelError
-from OpenVocabCTLib.models.config import voxel_size
+from OpenVocabCTLib.models.config import answered_concepts, voxel_size
 
 DEFAULT_MODEL = "openvocabct-small"
 CONFIG_FILE = "config.json"
@@ -43,6 +43,7 @@ class ModelInfo:
         spacing_mm: size of the voxels that the network works on, along (S, A, R).
         parameters: number of weights in ``model.safetensors``, and in the files of further networks.
         concepts: ids of the vocabulary's concepts that it was trained on.
+        answered: ids of those that it answers for, see ``config.answered_concepts``.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ModelInfo:
     spacing_mm: tuple[float, float, float]
     parameters: int
     concepts: tuple[str, ...]
+    answered: tuple[str, ...]
 
 
 def available_models() -> tuple[ModelInfo, ...]:
@@ -140,6 +142,7 @@ def describe(folder: Path) -> ModelInfo:
             spacing_mm=voxel_size(config["preprocessing"]["spacing_mm"]),
             parameters=sum(count_parameters(folder / name) for name in weights_files(config)),
             concepts=_concept_ids(config["concepts"]),
+            answered=tuple(answered_concepts(config)),
         )
     except KeyError as error:
         raise ModelError(f"{folder / CONFIG_FILE} has no entry {error}", "install the model again") from error

@@ -168,11 +168,14 @@ def answered_concepts(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Concepts of a parsed ``config.json`` that the model may answer for, with what it says of them.
 
     A converted model whose source does not say how many scans it was trained on (null) is believed to have had enough.
+    One that has to be present with a probability of 1 is never found.
     """
-    minimum = raw.get("decision", {}).get("minimum_scans", DecisionConfig.minimum_scans)
+    decision = raw.get("decision", {})
+    minimum = decision.get("minimum_scans", DecisionConfig.minimum_scans)
+    presence = decision.get("concept_presence_thresholds", {})
     found = {}
     for concept, facts in raw.get("concepts", {}).items():
         cases = facts.get("cases", 0)
-        if cases is None or cases >= minimum:
+        if (cases is None or cases >= minimum) and presence.get(concept, 0.0) < 1.0:
             found[concept] = facts
     return found

@@ -418,7 +418,21 @@ def test_models_list_and_show(model: Path) -> None:
     assert shown["concepts"] == {"left_lung": {"cases": 7, "dice": 0.91}, "spinal_cord": {"cases": 2, "dice": None}}
     text = run("models", "show", "test-model").stdout
     assert "Apache-2.0" in text
-    assert re.search(r"spinal_cord +2 +-$", text, re.MULTILINE)
+    assert re.search(r"spinal_cord +2 +- +yes$", text, re.MULTILINE)
+
+
+def test_models_tell_what_they_learned_from_what_they_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    concepts = {"left_lung": {"cases": 70}, "liver": {"cases": 1}, "soft_tissue_sarcoma": {"cases": 16}}
+    decision = {"minimum_scans": 10, "concept_presence_thresholds": {"soft_tissue_sarcoma": 1.0}}
+    folder = write_model_folder(tmp_path / "careful", concepts=concepts, decision=decision)
+    monkeypatch.setenv("OPENVOCABCT_MODELS", str(tmp_path))
+    assert re.search(r"^careful .* 1$", run("models", "list").stdout, re.MULTILINE)
+    shown = run("models", "show", "careful").stdout
+    assert re.search(r"left_lung .* yes$", shown, re.MULTILINE)
+    assert re.search(r"liver .* no$", shown, re.MULTILINE)
+    assert re.search(r"soft_tissue_sarcoma .* no$", shown, re.MULTILINE)
+    asked = json.loads(run("prompts", "left lung", "soft tissue sarcoma", "--model", str(folder), "--json").stdout)
+    assert [prompt["training"] for prompt in asked["prompts"]] == ["trained", "untested"]
 
 
 def test_models_verify(model: Path) -> None:
