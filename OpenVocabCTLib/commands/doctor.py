@@ -206,5 +206,5 @@ def _slicer_places() -> Iterator[Path]:
         if local:
             yield from (Path(local) / "slicer.org").glob("*/Slicer.exe")
     else:
-        for root in (Path.home(), Path("/opt"), Path("/usr/local")):
+        for root in (Path(os.path.expanduser("~")), Path("/opt"), Path("/usr/local")):
             yield from root.glob("Slicer-*/Slicer")

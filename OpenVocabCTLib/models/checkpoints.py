@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from OpenVocabCTLib.caches import MODELS_VARIABLE, models_folder
+from OpenVocabCTLib.caches import MODELS_VARIABLE, expanded, models_folder
 from OpenVocabCTLib.errors import InputError, ModelError
 from OpenVocabCTLib.models.config import answered_concepts, voxel_size
 
@@ -79,13 +79,14 @@ def resolve(name_or_dir: str | Path | None = None) -> Path:
 
     Raises:
         ModelError: there is no such model.
+        InputError: a home folder is not known.
     """
     wanted = DEFAULT_MODEL if name_or_dir is None else name_or_dir
     folders = _model_folders()
     for folder in folders:
         if isinstance(wanted, str) and folder.name == wanted:
             return folder
-    folder = Path(wanted).expanduser()
+    folder = expanded(wanted)
     if (folder / CONFIG_FILE).is_file():
         return folder
     if folder.is_dir():
@@ -211,7 +212,7 @@ def count_parameters(path: Path) -> int:
 
 def _model_folders() -> tuple[Path, ...]:
     roots = [EMBEDDED_FOLDER]
-    roots += [Path(entry).expanduser() for entry in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if entry]
+    roots += [expanded(entry) for entry in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if entry]
     roots += [models_folder()] if models_folder() not in roots else []
     return tuple(config.parent for root in roots for config in sorted(root.glob(f"*/{CONFIG_FILE}")))
 

@@ -421,6 +421,26 @@ def test_models_list_and_show(model: Path) -> None:
     assert re.search(r"spinal_cord +2 +- +yes$", text, re.MULTILINE)
 
 
+def test_a_user_without_a_home_folder_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Containers run programs as users whom the system does not know."""
+
+    def nobody_knows(path: str) -> str:
+        return path
+
+    monkeypatch.setattr(os.path, "expanduser", nobody_knows)  # what pathlib asks
+    for name in ("XDG_DATA_HOME", "OPENVOCABCT_MODELS", "OPENVOCABCT_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    told = run("prompts", "left lung")
+    assert told.exit_code == 2
+    assert told.stderr == "error: this user has no home folder: set OPENVOCABCT_CACHE to a folder of yours\n"
+    checks = json.loads(run("doctor", "--json").stdout)["checks"]
+    assert next(check["status"] for check in checks if check["name"] == "model") == "fail"
+    monkeypatch.setenv("OPENVOCABCT_CACHE", str(tmp_path))
+    assert run("prompts", "left lung").exit_code == 0
+    told = run("models", "verify", "~nobody/model")
+    assert told.stderr == "error: the home folder in ~nobody/model is not known: give the whole path\n"
+
+
 def test_models_tell_what_they_learned_from_what_they_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     concepts = {"left_lung": {"cases": 70}, "liver": {"cases": 1}, "soft_tissue_sarcoma": {"cases": 16}}
     decision = {"minimum_scans": 10, "concept_presence_thresholds": {"soft_tissue_sarcoma": 1.0}}
