@@ -36,11 +36,17 @@ class Announcement:
     protocol: int = PROTOCOL_VERSION
 
     def write(self, path: Path) -> None:
-        """Write the file at once and for the owner only (0600), replacing an older one.
+        """Write the file at once and for the owner only (0600), replacing an older announcement and nothing else.
 
         Raises:
-            InputError: it cannot be written.
+            InputError: it cannot be written, or something else has its name.
         """
+        try:
+            Announcement.read(path)
+        except ProtocolError as error:
+            raise InputError(
+                f"{path.name} is there and does not say where a worker listens", "give --announce another file"
+            ) from error
         record: Mapping[str, Any] = {"protocol": self.protocol, "host": self.host, "port": self.port, "pid": self.pid}
         if self.token is not None:
             record = {**record, "token": self.token}

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.worker.announcing import Announcement
 from OpenVocabCTLib.worker.engine import Engine
+from OpenVocabCTLib.worker.errors import ProtocolError
 from OpenVocabCTLib.worker.protocol import TOKEN_VARIABLE, check_token
 from OpenVocabCTLib.worker.server import WorkerServer
 from OpenVocabCTLib.worker.studies import Limits
@@ -106,7 +107,8 @@ def serve(
         stop: ends it when set.
 
     Returns:
-        Whether everything ended; False when an image pass is still in its tile, which only the end of the process ends.
+        Whether everything ended; False when an image pass is still in its tile, or a model is still being loaded, which
+        only the end of the process ends.
 
     Raises:
         InputError: the options are unsafe, the address cannot be bound or the announcement not be written.
@@ -171,14 +173,21 @@ def _announced(options: ServeOptions, port: int, token: str) -> Iterator[None]:
     try:
         yield
     finally:
-        written = Announcement.read(path) if path.is_file() else None
-        if written is not None and written.pid == os.getpid():
+        if _is_ours(path):
             path.unlink(missing_ok=True)
+
+
+def _is_ours(announcement: Path) -> bool:
+    try:
+        written = Announcement.read(announcement) if announcement.is_file() else None
+    except ProtocolError:  # it holds something else by now
+        return False
+    return written is not None and written.pid == os.getpid()
 
 
 @contextmanager
 def _stopping_on_signals(stop: threading.Event) -> Iterator[None]:
-    """Let SIGTERM and SIGINT end the worker cleanly; only the main thread may ask for signals."""
+    """Let SIGTERM, SIGINT and SIGHUP end the worker cleanly; only the main thread may ask for signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -186,7 +195,11 @@ def _stopping_on_signals(stop: threading.Event) -> Iterator[None]:
     def on_signal(number: int, frame: FrameType | None) -> None:
         stop.set()
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    # The end of a terminal or of an SSH session, unless `nohup` was to keep that from us; Windows has no such signal.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, on_signal) for number in numbers}
     try:
         yield
     finally:

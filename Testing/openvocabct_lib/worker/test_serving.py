@@ -106,7 +106,7 @@ run(client.encode(key), lambda progress: print(worker.pid, flush=True) if progre
         wait_for_end(pid)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signals_end_a_worker_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     announce = tmp_path / "worker.json"
     words = [sys.executable, "-m", "Testing.openvocabct_lib.fake_model", "serve", "--announce", str(announce)]
@@ -130,13 +130,13 @@ def test_signals_end_a_worker_cleanly(tmp_path: Path, number: signal.Signals) ->
 # In this process
 
 
+def load_nothing(name: str | None, device: str) -> LoadedModel:
+    return LoadedModel(name or "fake", device, FakeSegmenter())  # type: ignore[arg-type]
+
+
 def in_thread(options: ServeOptions) -> tuple[threading.Thread, threading.Event, list[str]]:
     stop, said = threading.Event(), list[str]()
-
-    def load(name: str | None, device: str) -> LoadedModel:
-        return LoadedModel(name or "fake", device, FakeSegmenter())  # type: ignore[arg-type]
-
-    thread = threading.Thread(target=serve, args=(options, load, said.append, stop))
+    thread = threading.Thread(target=serve, args=(options, load_nothing, said.append, stop))
     thread.start()
     return thread, stop, said
 
@@ -179,6 +179,27 @@ def test_an_announcement_of_another_worker_is_left_alone(tmp_path: Path) -> None
     stop.set()
     thread.join(10)
     assert announce.exists()
+
+
+def test_an_announcement_replaces_and_removes_no_other_file(tmp_path: Path) -> None:
+    scan = tmp_path / "ct.nii.gz"
+    scan.write_bytes(b"a scan")
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(InputError, match=r"ct\.nii\.gz is there and does not say where a worker listens"):
+        serve(ServeOptions(announce=scan), load_nothing, print, stop)
+    assert scan.read_bytes() == b"a scan" and list(tmp_path.iterdir()) == [scan]
+    announce = tmp_path / "worker.json"
+    announce.write_text('{"protocol": 1, "host": "127.0.0.1", "port": 1, "pid": 1}')  # of a worker that was killed
+    thread, stop, _ = in_thread(ServeOptions(announce=announce))
+    end = time.monotonic() + 20
+    while Announcement.read(announce).pid != os.getpid():  # type: ignore[union-attr]
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    announce.write_bytes(b"mine now")
+    stop.set()
+    thread.join(10)
+    assert not thread.is_alive() and announce.read_bytes() == b"mine now"
 
 
 @pytest.mark.parametrize(
