@@ -53,6 +53,7 @@ class Engine:
         self._idle_seconds = idle_seconds
         self._last_use = time.monotonic()
         self._stopped = threading.Event()
+        self._loading: threading.Thread | None = None
         if idle_seconds > 0:
             threading.Thread(target=self._watch_idleness, name="idleness", daemon=True).start()
 
@@ -183,12 +184,14 @@ class Engine:
 
     def preload(self) -> None:
         """Load the default model in the background, so that the first image pass need not wait for it."""
-        threading.Thread(target=self._preload, name="loading", daemon=True).start()
+        self._loading = threading.Thread(target=self._preload, name="loading", daemon=True)
+        self._loading.start()
 
     def stop(self, timeout: float = 2.0) -> bool:
-        """Cancel all jobs; return whether the one in work ended in time."""
+        """Cancel all jobs; return whether the one in work ended in time, and no model is being loaded in advance."""
         self._stopped.set()
-        return self.jobs.stop(timeout)
+        ended = self.jobs.stop(timeout)
+        return ended and not (self._loading is not None and self._loading.is_alive())
 
     def _study(self, key: str, model: ModelId) -> Study | None:
         self.models.find(model)  # now the one used last

@@ -18,6 +18,7 @@ from OpenVocabCTLib.commands.services import LoadedModel
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.worker.announcing import Announcement
 from OpenVocabCTLib.worker.client import WorkerClient
+from OpenVocabCTLib.worker.engine import Engine
 from OpenVocabCTLib.worker.errors import ProtocolError, WorkerLost
 from OpenVocabCTLib.worker.process import WorkerProcess
 from OpenVocabCTLib.worker.protocol import TOKEN_VARIABLE
@@ -200,6 +201,24 @@ def test_an_announcement_replaces_and_removes_no_other_file(tmp_path: Path) -> N
     stop.set()
     thread.join(10)
     assert not thread.is_alive() and announce.read_bytes() == b"mine now"
+
+
+def test_a_worker_that_is_still_loading_has_not_ended() -> None:
+    """Who takes the interpreter down under a thread that loads a network aborts."""
+    loading, go_on = threading.Event(), threading.Event()
+
+    def load(name: str | None, device: str) -> LoadedModel:
+        loading.set()
+        assert go_on.wait(20)
+        return load_nothing(name, device)
+
+    engine = Engine(load)
+    engine.preload()
+    assert loading.wait(20) and not engine.stop(1)
+    go_on.set()
+    end = time.monotonic() + 20
+    while not engine.stop(1):
+        assert time.monotonic() < end
 
 
 @pytest.mark.parametrize(
