@@ -170,6 +170,8 @@ def read_network(path: Path, config: NetworkConfig) -> tuple[ClassTableNetwork, 
     try:
         state = load_file(path)
         table = ClassTable(state.pop(VECTORS), state.pop(BIASES))
+        check_finite("the table", table.vectors)
+        check_finite("the table", table.biases)
         network = ClassTableNetwork(config)
         fill(network, state)
         if table.vectors.shape != (len(config.classes), network.embedding_channels) or len(table) != len(
@@ -185,7 +187,7 @@ def fill(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Set every parameter of a network.
 
     Raises:
-        ValueError: a parameter is missing, unknown or of another size.
+        ValueError: a parameter is missing, unknown, of another size or not finite.
     """
     own = own_parameters(network)
     wrong = own.keys() ^ state.keys()
@@ -195,4 +197,15 @@ def fill(network: nn.Module, state: Mapping[str, Tensor]) -> None:
         for name, parameter in own.items():
             if parameter.shape != state[name].shape:
                 raise ValueError(f"{name} has another size")
+            check_finite(name, state[name])
             parameter.copy_(state[name])
+
+
+def check_finite(name: str, values: Tensor) -> None:
+    """Refuse numbers with which every structure would be "not in this scan".
+
+    Raises:
+        ValueError: one of them is infinite or none.
+    """
+    if not torch.isfinite(values).all():
+        raise ValueError(f"{name} has values that are not finite")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from OpenVocabCTLib.models.class_table import BIASES, VECTORS, build_backbone, fill, own_parameters
+from OpenVocabCTLib.models.class_table import BIASES, VECTORS, build_backbone, check_finite, fill, own_parameters
 from OpenVocabCTLib.models.tables import NetworkConfig
 
 
@@ -38,7 +38,7 @@ def joined(config: NetworkConfig, folds: Sequence[tuple[dict[str, Tensor], Tenso
             (C,) of the last layer.
 
     Raises:
-        KeyError, ValueError: parameters are missing, unknown or of another size.
+        KeyError, ValueError: parameters are missing, unknown, of another size or not finite.
     """
     weights: dict[str, Tensor] = {}
     rows, biases = [], []
@@ -56,6 +56,8 @@ def joined(config: NetworkConfig, folds: Sequence[tuple[dict[str, Tensor], Tenso
         weights |= {f"folds.{number}.{name}": given[name].clone().contiguous() for name in own}
         if vectors.shape[0] != len(config.classes) or bias.shape != (len(config.classes),):
             raise ValueError(f"the last layer has {vectors.shape[0]} classes, the plan {len(config.classes)}")
+        check_finite("the last layer", vectors)
+        check_finite("the last layer", bias)
         rows.append(vectors.float().flatten(1) / len(folds))
         biases.append(bias.float())
     leftness = torch.zeros(len(config.classes), 1)

@@ -14,7 +14,7 @@ import torch
 
 from OpenVocabCTLib.cli import main
 from OpenVocabCTLib.models.checkpoints import sha256_file
-from OpenVocabCTLib.models.unpickling import read_plain_pickle
+from OpenVocabCTLib.models.unpickling import read_checkpoint, read_plain_pickle
 from Testing.openvocabct_lib.tables.results_folders import LABELS, write_results, write_stunet
 
 
@@ -91,6 +91,19 @@ def other_network(results: Path) -> None:
     (results / "plans.json").write_text(json.dumps(plans))
 
 
+def training_that_diverged(results: Path) -> None:
+    content = read_checkpoint(checkpoint(results))
+    content["network_weights"]["encoder.stages.0.0.convs.0.conv.weight"][0] = torch.nan
+    torch.save(content, checkpoint(results))
+
+
+def a_class_without_a_number(results: Path) -> None:
+    content = read_checkpoint(checkpoint(results))
+    last = max(name for name in content["network_weights"] if "seg_layers" in name and name.endswith("bias"))
+    content["network_weights"][last][1] = torch.inf
+    torch.save(content, checkpoint(results))
+
+
 @pytest.mark.parametrize(
     ("damage", "code", "words"),
     [
@@ -102,6 +115,8 @@ def other_network(results: Path) -> None:
         (a_tensor, 3, "holds no checkpoint"),
         (other_sizes, 3, "no nnU-Net v2 network that can be read"),
         (other_labels, 3, "the last layer has 5 classes, the plan 6"),
+        (training_that_diverged, 3, "has values that are not finite"),
+        (a_class_without_a_number, 3, "the last layer has values that are not finite"),
         (other_network, 3, "a network of class os.system cannot be converted"),
     ],
 )
