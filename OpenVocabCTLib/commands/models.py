@@ -11,7 +11,7 @@ from OpenVocabCTLib.commands.converting import convert
 from OpenVocabCTLib.commands.getting import download_model, import_files
 from OpenVocabCTLib.commands.options import JsonOption
 from OpenVocabCTLib.commands.results import NOTHING, decimal
-from OpenVocabCTLib.commands.terminal import print_json, print_table
+from OpenVocabCTLib.commands.terminal import one_line, print_json, print_table
 
 if TYPE_CHECKING:
     from OpenVocabCTLib.models.checkpoints import ModelInfo
@@ -82,10 +82,9 @@ def show_model(name: NameArgument = None, as_json: JsonOption = False) -> None:
     if as_json:
         print_json(model_record(info) | {"concepts": trained} | ({"own_names": own_names} if own_names else {}))
         return
-    typer.echo(f"{info.name} {info.version}: {info.description}")
-    typer.echo(
-        f"licence {info.licence}, {info.parameters / 1e6:.1f} M parameters, {describe_voxels(info.spacing_mm)} voxels"
-    )
+    size = f"{info.parameters / 1e6:.1f} M parameters, {describe_voxels(info.spacing_mm)} voxels"
+    typer.echo(one_line(f"{info.name} {info.version}: {info.description}"))  # of whoever made the model
+    typer.echo(one_line(f"licence {info.licence}, {size}"))
     typer.echo(f"folder {info.folder}; read MODEL_CARD.md there\n")
     rows = [
         (

@@ -112,7 +112,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Read a model's ``config.json``.
 
     Raises:
-        ModelError: it is missing, unreadable or not a JSON object.
+        ModelError: it is missing, unreadable or not a JSON object, or what it says of its concepts is malformed.
     """
     path = folder / CONFIG_FILE
     try:
@@ -123,6 +123,10 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{path} is not valid JSON", "install the model again") from error
     if not isinstance(config, dict):
         raise ModelError(f"{path} does not hold a JSON object", "install the model again")
+    try:
+        _concept_ids(config.get("concepts", {}))
+    except TypeError as error:
+        raise ModelError(f"{path} is malformed ({error})", "install the model again") from error
     return config
 
 
@@ -220,6 +224,8 @@ def _model_folders() -> tuple[Path, ...]:
 def _concept_ids(concepts: object) -> tuple[str, ...]:
     if not isinstance(concepts, dict) or not all(isinstance(facts, dict) for facts in concepts.values()):
         raise TypeError("concepts must be an object of objects")
+    if not all(facts.get("cases") is None or type(facts["cases"]) is int for facts in concepts.values()):
+        raise TypeError("the cases of a concept must be a number of scans")
     return tuple(concepts)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from OpenVocabCTLib.errors import ModelError
+
 
 @dataclass(frozen=True)
 class ArchitectureConfig:
@@ -38,12 +40,21 @@ class PreprocessingConfig:
         hu_windows: each window (low, high) in HU becomes one input channel, mapped linearly to -1..1 and clipped.
         tile: tile size in working voxels (S, A, R), multiples of the network's stride.
         tile_overlap: fraction of a tile shared with its neighbour.
+
+    Raises:
+        ValueError: a window or a tile makes no sense.
     """
 
     spacing_mm: float | tuple[float, float, float] = 3.0
     hu_windows: tuple[tuple[float, float], ...] = ((-1000.0, 1500.0), (-160.0, 240.0))
     tile: tuple[int, int, int] = (64, 96, 96)
     tile_overlap: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not all(-math.inf < low < high < math.inf for low, high in self.hu_windows):
+            raise ValueError("a window of HU makes no sense")
+        if len(self.tile) != 3 or min(self.tile) < 1 or not 0.0 <= self.tile_overlap < 1.0:
+            raise ValueError("the tiles make no sense")
 
     @property
     def voxel_mm(self) -> tuple[float, float, float]:
@@ -63,6 +74,9 @@ class DecisionConfig:
         concept_thresholds: voxel thresholds of single concepts, by concept id.
         concept_presence_thresholds: presence thresholds of single concepts, by concept id.
         minimum_scans: training scans that must have shown a structure before the model may answer for it.
+
+    Raises:
+        ValueError: a threshold is no probability, or the smallest volume no number.
     """
 
     threshold: float = 0.5
@@ -72,6 +86,13 @@ class DecisionConfig:
     concept_thresholds: dict[str, float] = field(default_factory=dict)
     concept_presence_thresholds: dict[str, float] = field(default_factory=dict)
     minimum_scans: int = 1
+
+    def __post_init__(self) -> None:
+        single = (*self.concept_thresholds.values(), *self.concept_presence_thresholds.values())
+        if not all(0.0 <= one <= 1.0 for one in (self.threshold, self.presence_threshold, *single)):
+            raise ValueError("a threshold is no probability")
+        if not (math.isfinite(self.min_volume_ml) and math.isfinite(self.text_similarity)):
+            raise ValueError("a number of the decision is not finite")
 
 
 @dataclass(frozen=True)
@@ -146,7 +167,10 @@ def voxel_size(spacing_mm: float | Sequence[float]) -> tuple[float, float, float
     Raises:
         TypeError, ValueError: it is neither, or not above zero.
     """
-    sizes = [float(size) for size in ([spacing_mm] * 3 if isinstance(spacing_mm, int | float) else spacing_mm)]
+    try:
+        sizes = [float(size) for size in ([spacing_mm] * 3 if isinstance(spacing_mm, int | float) else spacing_mm)]
+    except OverflowError as error:
+        raise ValueError("a voxel size makes no sense") from error
     if len(sizes) != 3 or not all(0.0 < size < math.inf for size in sizes):
         raise ValueError(f"a voxel size of {' x '.join(f'{size:g}' for size in sizes)} mm makes no sense")
     first, second, third = sizes
@@ -169,13 +193,22 @@ def answered_concepts(raw: Mapping[str, Any]) -> dict[str, Any]:
 
     A converted model whose source does not say how many scans it was trained on (null) is believed to have had enough.
     One that has to be present with a probability of 1 is never found.
+
+    Raises:
+        ModelError: an entry is malformed.
     """
-    decision = raw.get("decision", {})
-    minimum = decision.get("minimum_scans", DecisionConfig.minimum_scans)
-    presence = decision.get("concept_presence_thresholds", {})
-    found = {}
-    for concept, facts in raw.get("concepts", {}).items():
-        cases = facts.get("cases", 0)
-        if (cases is None or cases >= minimum) and presence.get(concept, 0.0) < 1.0:
-            found[concept] = facts
-    return found
+    try:
+        decision = raw.get("decision", {})
+        minimum = decision.get("minimum_scans", DecisionConfig.minimum_scans)
+        presence = decision.get("concept_presence_thresholds", {})
+        return {
+            concept: facts
+            for concept, facts in raw.get("concepts", {}).items()
+            if _has_enough(facts.get("cases", 0), minimum) and presence.get(concept, 0.0) < 1.0
+        }
+    except (AttributeError, TypeError) as error:
+        raise ModelError("config.json of the model is malformed", "install the model again") from error
+
+
+def _has_enough(cases: int | None, minimum: int) -> bool:
+    return cases is None or cases >= minimum

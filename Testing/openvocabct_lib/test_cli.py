@@ -455,6 +455,12 @@ def test_models_tell_what_they_learned_from_what_they_answer(tmp_path: Path, mon
     assert [prompt["training"] for prompt in asked["prompts"]] == ["trained", "untested"]
 
 
+def test_what_a_model_says_of_itself_cannot_rule_the_terminal(tmp_path: Path) -> None:
+    folder = write_model_folder(tmp_path / "evil", description="\x1b[2Jfine\nlicence MIT", licence="\x1b]0;x\x07")
+    text = run("models", "show", str(folder)).stdout
+    assert not ESCAPES.search(text) and "\nlicence MIT" not in text
+
+
 def test_models_verify(model: Path) -> None:
     assert run("models", "verify", "test-model").exit_code == 0
     assert json.loads(run("models", "verify", str(model), "--json").stdout)["verified"] is True

@@ -11,6 +11,7 @@ import pytest
 from OpenVocabCTLib.errors import ModelError
 from OpenVocabCTLib.models import checkpoints
 from OpenVocabCTLib.models.checkpoints import MODELS_VARIABLE, available_models, describe, resolve, sha256_file, verify
+from OpenVocabCTLib.models.config import ModelConfig
 from Testing.openvocabct_lib.model_folder import PARAMETERS, write_model_folder
 
 
@@ -134,6 +135,42 @@ def test_one_damaged_model_does_not_hide_the_others(folder: Path, caplog: pytest
     (broken / "config.json").write_text("{", encoding="utf-8")
     assert [info.name for info in available_models() if info.folder.parent == folder.parent] == ["test-model"]
     assert "broken" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"concepts": ["left_lung"]},
+        {"concepts": {"left_lung": None}},
+        {"concepts": {"left_lung": {"cases": "many"}}},
+        {"decision": None},
+        {"decision": {"minimum_scans": "ten"}},
+        {"preprocessing": {"spacing_mm": 10**400}},
+    ],
+)
+def test_a_malformed_model_is_told_and_does_not_hide_the_others(folder: Path, changes: dict[str, object]) -> None:
+    broken = write_model_folder(folder.parent / "broken", **changes)
+    assert [info.name for info in available_models() if info.folder.parent == folder.parent] == ["test-model"]
+    with pytest.raises(ModelError, match="malformed"):
+        describe(broken)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"decision": {"threshold": float("nan")}},
+        {"decision": {"presence_threshold": 73}},
+        {"decision": {"concept_thresholds": {"spinal_cord": -0.1}}},
+        {"preprocessing": {"spacing_mm": 3.0, "hu_windows": [[1500, -1000]], "tile": [64, 64, 64]}},
+        {"preprocessing": {"spacing_mm": 3.0, "hu_windows": [[-1000, 1500]], "tile": [64, 64, 64], "tile_overlap": 1}},
+    ],
+)
+def test_numbers_that_would_find_nothing_are_refused(changes: dict[str, dict[str, object]]) -> None:
+    """A structure for which no probability is enough would be "not in this scan"."""
+    raw = ModelConfig().to_dict()
+    assert ModelConfig.from_dict(raw) == ModelConfig()
+    with pytest.raises(ValueError, match=r"no probability|makes? no sense"):
+        ModelConfig.from_dict(raw | changes)
 
 
 def test_several_model_folders(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

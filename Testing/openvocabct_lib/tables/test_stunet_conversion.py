@@ -118,7 +118,7 @@ def test_a_number_of_scans_that_nobody_states_is_not_made_up(
         main(["models", "show", str(tmp_path / "model")])
     assert stopped.value.code == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left_kidney ")]
-    assert line.split() == ["left_kidney", "-", "-"]
+    assert line.split() == ["left_kidney", "-", "-", "yes"]
     segmenter = Segmenter.from_pretrained(tmp_path / "model", device="cpu", backend="torch")
     prompt = PromptSet.parse(["left kidney"])[0]
     assert not segmenter.questions.ask(prompt).refusal
