@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,11 @@ from OpenVocabCTLib.models.unpickling import read_checkpoint
 CHECKPOINT = "checkpoint_final.pth"
 _DAMAGED = "get the results folder again"
 _LAST_LAYER = "decoder.seg_layers."
+# nnU-Net takes every name but "CT" for what is normalised by mean and deviation, which does not keep a network for MR
+# from finding things in a CT.
+_OTHER_MODALITY = re.compile(
+    r"(?<![^\W_])(mri?|t[12][a-z]*|flair|adc|[ds]wi|pe?t|us|ultrasound)(?![^\W_])", re.IGNORECASE
+)
 
 
 def read_results(folder: Path, folds: Sequence[str] | None = None, orientation: str | None = None) -> SourceNetwork:
@@ -97,6 +103,9 @@ def _classes(dataset: Mapping[str, Any]) -> tuple[str, ...]:
     channels = dataset.get("channel_names") or dataset.get("modality") or {}
     if len(channels) != 1:
         raise unsupported(f"a network with {len(channels)} input channels")
+    (modality,) = (str(name) for name in (channels.values() if isinstance(channels, Mapping) else channels))
+    if _OTHER_MODALITY.search(modality):
+        raise unsupported(f"a network for {modality}")
     labels: dict[str, Any] = dict(dataset["labels"])
     if not all(isinstance(value, int) for value in labels.values()):
         raise unsupported("a network whose classes overlap (regions)")

@@ -91,6 +91,12 @@ def other_network(results: Path) -> None:
     (results / "plans.json").write_text(json.dumps(plans))
 
 
+def another_modality(results: Path) -> None:
+    dataset = json.loads((results / "dataset.json").read_text())
+    dataset["channel_names"] = {"0": "T1-weighted MRI"}
+    (results / "dataset.json").write_text(json.dumps(dataset))
+
+
 def training_that_diverged(results: Path) -> None:
     content = read_checkpoint(checkpoint(results))
     content["network_weights"]["encoder.stages.0.0.convs.0.conv.weight"][0] = torch.nan
@@ -115,6 +121,7 @@ def a_class_without_a_number(results: Path) -> None:
         (a_tensor, 3, "holds no checkpoint"),
         (other_sizes, 3, "no nnU-Net v2 network that can be read"),
         (other_labels, 3, "the last layer has 5 classes, the plan 6"),
+        (another_modality, 3, "a network for T1-weighted MRI cannot be converted"),
         (training_that_diverged, 3, "has values that are not finite"),
         (a_class_without_a_number, 3, "the last layer has values that are not finite"),
         (other_network, 3, "a network of class os.system cannot be converted"),
