@@ -54,6 +54,7 @@ def answering_with(respond: Callable[[socket.socket], None]) -> Iterator[Address
         (b"HTTP/1.1 200 OK\r\n\r\n{}", ProtocolError),
         (b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{}", ProtocolError),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\n{}", ProtocolError),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n{}", ProtocolError),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}", ProtocolError),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}{}", ProtocolError),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", ProtocolError),
