@@ -218,7 +218,8 @@ def _model_folders() -> tuple[Path, ...]:
     roots = [EMBEDDED_FOLDER]
     roots += [expanded(entry) for entry in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if entry]
     roots += [models_folder()] if models_folder() not in roots else []
-    return tuple(config.parent for root in roots for config in sorted(root.glob(f"*/{CONFIG_FILE}")))
+    # What begins with a dot was being written when its program was killed.
+    return tuple(config.parent for root in roots for config in sorted(root.glob(f"[!.]*/{CONFIG_FILE}")))
 
 
 def _concept_ids(concepts: object) -> tuple[str, ...]:

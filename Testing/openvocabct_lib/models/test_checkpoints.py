@@ -173,6 +173,11 @@ def test_numbers_that_would_find_nothing_are_refused(changes: dict[str, dict[str
         ModelConfig.from_dict(raw | changes)
 
 
+def test_a_folder_that_was_never_finished_is_no_model(folder: Path) -> None:
+    write_model_folder(folder.parent / ".other.0123456789ab.part")
+    assert [info.name for info in available_models() if info.folder.parent == folder.parent] == ["test-model"]
+
+
 def test_several_model_folders(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     second = write_model_folder(tmp_path / "more" / "second")
     separator = ";" if sys.platform == "win32" else ":"
