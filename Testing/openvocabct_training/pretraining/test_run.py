@@ -26,7 +26,7 @@ from Testing.openvocabct_training.toys import TEXT_DIM, HashEncoder
 
 ROOT = Path(__file__).parents[3]
 STEPS = 4
-KILLED = """
+PROCESS = """
 import sys
 from openvocabct_training import cli
 from OpenVocabCTLib.text.encoder import HuggingFaceTextEncoder
@@ -67,7 +67,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(
     path = write_configuration(tmp_path / "killing.yaml", killing)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "Training")])}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", KILLED, str(path)], cwd=ROOT, env=environment, check=False
+        [sys.executable, "-W", "ignore", "-c", PROCESS, str(path)], cwd=ROOT, env=environment, check=False
     )
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "checkpoints" / f"step={STEPS}.ckpt").exists()
@@ -75,6 +75,32 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(
     one, other = state(finished), state(tmp_path)
     assert one.keys() == other.keys()
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+@pytest.mark.slow
+def test_two_processes_share_every_epoch(finished: Path, corpus: CaseStore, tmp_path: Path) -> None:
+    config = configuration(corpus, tmp_path, STEPS)
+    config["trainer"] |= {"devices": 2, "strategy": "ddp"}
+    config["data"]["batch_size"] = 1
+    script = tmp_path / "run.py"  # a file, because Lightning starts the other process with the same command
+    script.write_text(PROCESS)
+    path = write_configuration(tmp_path / "config.yaml", config)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "Training")])}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(script), str(path)],
+        cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    one, other = first_gradient(finished), first_gradient(tmp_path)
+    assert (one - other).norm() < 0.01 * one.norm()
+    assert (tmp_path / "checkpoints" / f"step={STEPS}.ckpt").exists()  # the second epoch has as many batches
+
+
+def first_gradient(folder: Path) -> torch.Tensor:
+    """Of all parameters, as Adam's first moments keep it."""
+    content = torch.load(folder / "checkpoints" / "step=1.ckpt", weights_only=True)
+    moments = content["optimizer_states"][0]["state"]
+    return torch.cat([moments[place]["exp_avg"].flatten() for place in sorted(moments)])
 
 
 def test_figures(finished: Path) -> None:

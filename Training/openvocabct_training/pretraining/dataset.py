@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, DistributedSampler
 
 from openvocabct_training.data.augment import AugmentationConfig, change_intensity
 from openvocabct_training.data.store import CaseRecord, CaseStore
@@ -166,10 +166,11 @@ class StudyDataset(Dataset[ScanSample]):
         return ScanSample(hu, masks, drawn, padded, report, study.name, study.report.labels)
 
 
-class BatchesOfStudies(Sampler[int]):
+class BatchesOfStudies(DistributedSampler[int]):
     """Indices of an epoch for one process: whole batches only, from the middle where a run was interrupted.
 
-    The W processes together take the studies that one process with W times the batch would take.
+    The W processes together take the studies that one process with W times the batch would take.  By its base class
+    Lightning knows that the indices are dealt out already, and does not deal them out again.
 
     Args:
         count: studies.
@@ -180,8 +181,9 @@ class BatchesOfStudies(Sampler[int]):
     """
 
     def __init__(self, count: int, batch_size: int, processes: int = 1, rank: int = 0, done: int = 0) -> None:
+        super().__init__(range(count), processes, rank, shuffle=False)  # type: ignore[arg-type]
         self.batches = count // (batch_size * processes)
-        self.batch_size, self.processes, self.rank, self.done = batch_size, processes, rank, done
+        self.batch_size, self.processes, self.done = batch_size, processes, done
 
     def __len__(self) -> int:
         return self.batches * self.batch_size
