@@ -60,6 +60,19 @@ def test_the_stamp_changes_with_the_case(tmp_path: Path) -> None:
     assert case.stamp() != before
 
 
+def test_the_stamp_changes_with_what_label_values_mean(tmp_path: Path) -> None:
+    write_scan(tmp_path / "a")
+    stamps = set()
+    for values in ({LEFT: [1]}, {LEFT: [2]}, {LEFT: [1, 2]}, {LEFT: [1], "larynx": [3]}):
+        (case,) = find_cases(tmp_path, "", "", listed(tmp_path, {**LINE, "values": values}))
+        stamps.add(case.stamp())
+    assert len(stamps) == 4
+    mine = layouts.own_folder(tmp_path, "value,concept\n1,liver\n2,spleen\n3,\n")
+    before = find_cases(tmp_path, "folder:mine", "train")[0].stamp()
+    (mine / "labels.csv").write_text("value,concept\n1,spleen\n2,liver\n3,\n")
+    assert find_cases(tmp_path, "folder:mine", "train")[0].stamp() != before
+
+
 def test_adapters_of_the_training_data(tmp_path: Path) -> None:
     raw_data.write_everything(tmp_path)
     cases = find_cases(tmp_path, "ibsi_sts", "validation")

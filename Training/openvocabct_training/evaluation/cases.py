@@ -36,6 +36,7 @@ class EvaluationCase:
         rules_out: body regions that cannot be in this scan.
         suspect: concepts whose reference is doubtful; they are measured, but kept out of the means.
         patient: who was scanned; scans of one patient are drawn together when intervals are made. The case by default.
+        meaning: plain data that changes with what the files of the references mean, see ``Labels.meaning``.
     """
 
     case: str
@@ -47,6 +48,7 @@ class EvaluationCase:
     rules_out: tuple[str, ...] = ()
     suspect: tuple[str, ...] = ()
     patient: str = ""
+    meaning: Any = None
 
     def read(self) -> tuple[CTVolume, dict[str, CroppedMask]]:
         """Read the scan and its references, which lie on the scan's own grid.
@@ -67,10 +69,13 @@ class EvaluationCase:
         return volume, {concept: CroppedMask.from_full(mask) for concept, mask in masks.items()}
 
     def stamp(self) -> str:
-        """Tell by sha256 (hex) whether the case is the one that was measured: its annotation, file sizes and times."""
+        """Tell by sha256 (hex) whether the case is the one that was measured: its annotation, file sizes and times.
+
+        What the label values mean is part of the annotation: a list that is corrected gives other references.
+        """
         files = [path for path in (self.ct, *self.files) if path.exists()]
         facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-        about = (self.dataset, self.case, self.absent, self.rules_out, self.suspect, self.patient, facts)
+        about = (self.dataset, self.case, self.absent, self.rules_out, self.suspect, self.patient, self.meaning, facts)
         return hashlib.sha256(repr(about).encode()).hexdigest()
 
 
@@ -123,6 +128,7 @@ def openkbp_cases(source: Path, split: str) -> Iterator[EvaluationCase]:
             files=(labels.path,),
             rules_out=HEAD_AND_NECK_SLAB_RULES_OUT,
             suspect=tuple(OPENKBP_CONCEPTS[organ] for organ in meta["suspect"] if organ in OPENKBP_CONCEPTS),
+            meaning=labels.meaning(),
         )
 
 
@@ -159,6 +165,7 @@ def adapter_cases(source: Path, dataset: str, split: str) -> Iterator[Evaluation
                 absent=tuple(raw.absent),
                 rules_out=tuple(raw.rules_out),
                 patient=raw.patient,
+                meaning=None if raw.labels is None else raw.labels.meaning(),
             )
 
 
@@ -196,7 +203,10 @@ def _listed(listing: Path, where: str, line: str) -> EvaluationCase:
     unknown += [name for name in lists["rules_out"] if name not in REGIONS]
     if unknown:
         raise InputError(f"{where} names {unknown[0]!r}, which the vocabulary does not have", "use its ids and regions")
-    return EvaluationCase(case, listing.stem, ct, labels.masks, (labels.path,), patient=patient, **lists)
+    meaning = labels.meaning()
+    return EvaluationCase(
+        case, listing.stem, ct, labels.masks, (labels.path,), patient=patient, meaning=meaning, **lists
+    )
 
 
 def _strings(values: Sequence[Any]) -> tuple[str, ...]:
