@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,9 @@ def write_model(folder: Path) -> Path:
 
 
 def find(source: Path, _dataset: str, _split: str) -> list[EvaluationCase]:
-    def masks(geometry: Geometry) -> dict[str, np.ndarray]:
+    def masks(geometry: Geometry) -> Iterable[tuple[str, np.ndarray]]:
         array = CTVolume.read(source / "ct.nii.gz").array
-        return {name: (array > low) & (array < high) for name, (low, high) in HU.items()}
+        return ((name, (array > low) & (array < high)) for name, (low, high) in HU.items())
 
     return [EvaluationCase(f"p{n}", "toy", source / "ct.nii.gz", masks, absent=("spleen",)) for n in range(11)]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,9 @@ def source(tmp_path: Path) -> Path:
 
 
 def cases(source: Path, count: int = 5) -> list[EvaluationCase]:
-    def masks(geometry: Geometry) -> dict[str, np.ndarray]:
+    def masks(geometry: Geometry) -> Iterable[tuple[str, np.ndarray]]:
         array = CTVolume.read(source / "ct.nii.gz").array
-        return {"liver": array > 0, "left_kidney": array > 500, "pancreas": array > 0}
+        return {"liver": array > 0, "left_kidney": array > 500, "pancreas": array > 0}.items()
 
     return [EvaluationCase(f"p{n}", "toy", source / "ct.nii.gz", masks) for n in range(count)]
 

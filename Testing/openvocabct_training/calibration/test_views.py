@@ -37,7 +37,7 @@ def views_of(geometry: Geometry, folder: Path, **changes: object) -> dict[str, V
     path = folder / "ct.nii.gz"
     sitk.WriteImage(ct(geometry).to_sitk(), str(path))
     stored = CTVolume.read(path).geometry
-    case = EvaluationCase("a", "test", path, lambda _geometry: masks(stored, SHAPES), **changes)  # type: ignore[arg-type]
+    case = EvaluationCase("a", "test", path, lambda _geometry: masks(stored, SHAPES).items(), **changes)  # type: ignore[arg-type]
     return {view.name.split()[1]: view for view in views(case, ASKED, VOCABULARY)}
 
 

@@ -99,7 +99,7 @@ def case_in_memory(
 ) -> EvaluationCase:
     """A case whose references need no file."""
     path = write_scan(folder) / "ct.nii.gz"
-    return EvaluationCase(case, "phantom", path, lambda geometry: masks(geometry, shapes), **changes)
+    return EvaluationCase(case, "phantom", path, lambda geometry: masks(geometry, shapes).items(), **changes)
 
 
 class KnownSystem:

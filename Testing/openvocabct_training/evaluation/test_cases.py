@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from openvocabct_training.data.adapters import HEAD_AND_NECK_SLAB_RULES_OUT
+from openvocabct_training.data.adapters import HEAD_AND_NECK_SLAB_RULES_OUT, MaskFolder
 from openvocabct_training.evaluation.cases import find_cases
 from OpenVocabCTLib.errors import InputError
+from OpenVocabCTLib.geometry import Geometry
 from Testing.openvocabct_training import raw_data
 from Testing.openvocabct_training.data import layouts
 from Testing.openvocabct_training.evaluation.scans import GRID, LEFT, masks, write_list, write_scan
@@ -93,6 +96,32 @@ def test_public_data_sets_and_ones_own(tmp_path: Path) -> None:
     assert {case.patient for case in find_cases(tmp_path, "lits", "train")} <= {f"lits/{n}" for n in (0, 2, 10, 130)}
     layouts.own_folder(tmp_path, "value,concept\n1,liver\n2,\n3,spleen\n")
     assert [case.case for case in find_cases(tmp_path, "folder:mine", "train")] == ["a", "b"]
+
+
+def test_references_of_many_structures_are_never_in_memory_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layouts.totalsegmentator_v2(tmp_path)
+    (case,) = find_cases(tmp_path, "totalsegmentator_v2", "validation")
+    whole, most = weakref.WeakSet[Watched](), 0
+
+    def each(self: MaskFolder, geometry: Geometry) -> Iterator[tuple[str, np.ndarray]]:
+        nonlocal most
+        for concept in self.concepts:
+            mask = np.zeros(geometry.shape, bool).view(Watched)
+            whole.add(mask)
+            most = max(most, len(whole))
+            yield concept, mask
+
+    monkeypatch.setattr(MaskFolder, "each", each)
+    assert len(case.read()[1]) > 100
+    assert most <= 2
+
+
+class Watched(np.ndarray):
+    """An array that a set can hold."""
+
+    __hash__ = object.__hash__
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ class EvaluationCase:
         case: id within the data set.
         dataset: name of the data set.
         ct: file or DICOM folder of the scan.
-        masks: grid of the scan -> reference masks, concept id -> bool (K, J, I); InputError where they do not fit.
+        masks: grid of the scan -> reference masks one at a time, concept id and bool (K, J, I); InputError where they
+            do not fit.
         files: the files that must be there.
         absent: concepts that a reader looked for and did not see.
         rules_out: body regions that cannot be in this scan.
@@ -42,7 +43,7 @@ class EvaluationCase:
     case: str
     dataset: str
     ct: Path
-    masks: Callable[[Geometry], Mapping[str, np.ndarray]]
+    masks: Callable[[Geometry], Iterable[tuple[str, np.ndarray]]]
     files: tuple[Path, ...] = ()
     absent: tuple[str, ...] = ()
     rules_out: tuple[str, ...] = ()
@@ -61,12 +62,13 @@ class EvaluationCase:
             raise InputError(f"case {self.case} lacks {missing[0]}", "complete the data set, or leave the case out")
         volume = CTVolume.read(self.ct)
         try:
-            masks = self.masks(volume.geometry)
+            # Cropped one by one: whole grids of over a hundred structures may not fit into memory.
+            references = {concept: CroppedMask.from_full(mask) for concept, mask in self.masks(volume.geometry)}
         except RuntimeError as error:  # SimpleITK
             raise InputError(
                 f"the references of case {self.case} cannot be read", "get the files again, or leave the case out"
             ) from error
-        return volume, {concept: CroppedMask.from_full(mask) for concept, mask in masks.items()}
+        return volume, references
 
     def stamp(self) -> str:
         """Tell by sha256 (hex) whether the case is the one that was measured: its annotation, file sizes and times.
@@ -124,7 +126,7 @@ def openkbp_cases(source: Path, split: str) -> Iterator[EvaluationCase]:
             case=meta["id"],
             dataset="openkbp",
             ct=folder / "ct.nii.gz",
-            masks=labels.masks,
+            masks=labels.each,
             files=(labels.path,),
             rules_out=HEAD_AND_NECK_SLAB_RULES_OUT,
             suspect=tuple(OPENKBP_CONCEPTS[organ] for organ in meta["suspect"] if organ in OPENKBP_CONCEPTS),
@@ -160,7 +162,7 @@ def adapter_cases(source: Path, dataset: str, split: str) -> Iterator[Evaluation
                 case=raw.case,
                 dataset=raw.dataset,
                 ct=raw.ct,
-                masks=raw.masks,
+                masks=raw.each_mask,
                 files=tuple(path for path in raw.files if path != raw.ct),
                 absent=tuple(raw.absent),
                 rules_out=tuple(raw.rules_out),
@@ -205,7 +207,7 @@ def _listed(listing: Path, where: str, line: str) -> EvaluationCase:
         raise InputError(f"{where} names {unknown[0]!r}, which the vocabulary does not have", "use its ids and regions")
     meaning = labels.meaning()
     return EvaluationCase(
-        case, listing.stem, ct, labels.masks, (labels.path,), patient=patient, meaning=meaning, **lists
+        case, listing.stem, ct, labels.each, (labels.path,), patient=patient, meaning=meaning, **lists
     )
 
 

@@ -33,7 +33,7 @@ def reoriented(volume: CTVolume, references: Mapping[str, CroppedMask]) -> Scan:
     def move(array: np.ndarray) -> np.ndarray:
         return np.flip(array.transpose(order), flipped)
 
-    return _made(volume, move(volume.array), geometry, {c: move(mask.full()) for c, mask in references.items()})
+    return _made(volume, move(volume.array), geometry, _changed(references, move))
 
 
 def thick_slices(volume: CTVolume, references: Mapping[str, CroppedMask]) -> Scan | None:
@@ -58,7 +58,7 @@ def thick_slices(volume: CTVolume, references: Mapping[str, CroppedMask]) -> Sca
     shape[axis] = pairs
     geometry = Geometry.from_affine_lps(affine, (shape[0], shape[1], shape[2]))
     array = _as_type(average(volume.array), volume.array.dtype)
-    return _made(volume, array, geometry, {c: average(mask.full()) >= 0.5 for c, mask in references.items()})
+    return _made(volume, array, geometry, _changed(references, lambda mask: average(mask) >= 0.5))
 
 
 def noisy(volume: CTVolume, references: Mapping[str, CroppedMask]) -> Scan:
@@ -84,7 +84,7 @@ def middle_half(volume: CTVolume, references: Mapping[str, CroppedMask]) -> Scan
     affine[:3, 3] += first * affine[:3, 2 - axis]
     array = volume.array[part]
     geometry = Geometry.from_affine_lps(affine, (array.shape[0], array.shape[1], array.shape[2]))
-    return _made(volume, array, geometry, {c: mask.full()[part] for c, mask in references.items()})
+    return _made(volume, array, geometry, _changed(references, lambda mask: mask[part]))
 
 
 PERTURBATIONS: Mapping[str, Perturbation] = {
@@ -95,11 +95,15 @@ PERTURBATIONS: Mapping[str, Perturbation] = {
 }
 
 
-def _made(
-    volume: CTVolume, array: np.ndarray, geometry: Geometry, masks: Mapping[str, np.ndarray | CroppedMask]
-) -> Scan:
-    cropped = {c: mask if isinstance(mask, CroppedMask) else CroppedMask.from_full(mask) for c, mask in masks.items()}
-    return CTVolume.from_array(array, geometry, source=volume.source), cropped
+def _changed(
+    references: Mapping[str, CroppedMask], change: Callable[[np.ndarray], np.ndarray]
+) -> dict[str, CroppedMask]:
+    """Change whole masks, bool (K, J, I), one at a time: those of many structures may not fit into memory at once."""
+    return {concept: CroppedMask.from_full(change(mask.full())) for concept, mask in references.items()}
+
+
+def _made(volume: CTVolume, array: np.ndarray, geometry: Geometry, masks: dict[str, CroppedMask]) -> Scan:
+    return CTVolume.from_array(array, geometry, source=volume.source), masks
 
 
 def _long_axis(geometry: Geometry) -> int:
