@@ -62,6 +62,20 @@ def test_rows_are_systems_on_the_patients_they_share(evaluations: tuple[Path, Pa
     assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_system_gains_no_distance_by_missing_what_is_hard(tmp_path: Path) -> None:
+    ours = {case: accuracy(larynx=0.5, mandible=0.9) for case in "ab"}
+    for entry in ours.values():
+        entry["larynx"]["hd95_mm"] = 20.0
+    theirs = {case: accuracy(larynx=0.0, mandible=0.9) for case in "ab"}
+    paths = [write(tmp_path / "ours.json", "ours", ours), write(tmp_path / "theirs.json", "theirs", theirs)]
+    text = compare(paths)
+    assert (rows(text)["ours"][3], rows(text)["theirs"][3]) == ("4.0", "4.0")
+    assert "HD95 is over what every system found" in text
+    assert rows(compare(paths[:1]))["ours"][3] == "12.0"
+    nothing = write(tmp_path / "nothing.json", "nothing", {case: accuracy(larynx=0.0, mandible=0.0) for case in "ab"})
+    assert rows(compare([paths[0], nothing]))["ours"][3] == "-"
+
+
 def test_systems_of_one_name_are_told_apart(tmp_path: Path) -> None:
     paths = [write(tmp_path / f"{name}.json", "ours", {"a": accuracy(larynx=0.5)}) for name in ("first", "second")]
     found = rows(compare(paths))

@@ -125,9 +125,10 @@ def _page(
     concepts: Sequence[str],
 ) -> str:
     first = accuracy_suite.table(per_system[0], "dice", concepts)
+    distances = _distances(per_system, concepts)
     rows = [
-        _row(system, records, concepts, None if system is systems[0] else first)
-        for system, records in zip(systems, per_system, strict=True)
+        _row(system, records, concepts, None if system is systems[0] else first, distance)
+        for system, records, distance in zip(systems, per_system, distances, strict=True)
     ]
     structures = [
         [
@@ -137,15 +138,33 @@ def _page(
         for concept in concepts
     ]
     left_out = sorted({case for system in systems for case in system.records} - set(common))
-    notes = f"{len(common)} patients that all systems were measured on; 95 % bootstrap intervals by patient."
+    notes = (
+        f"{len(common)} patients that all systems were measured on; 95 % bootstrap intervals by patient. A structure"
+        " that was missed counts as Dice 0 and NSD 0; HD95 is over what every system found."
+    )
     if left_out:
         notes += f" Left out, because not all were: {', '.join(left_out)}."
     dice = table(("mean Dice", *(system.name for system in systems)), structures)
     return "\n\n".join([table(_HEAD, rows), notes, dice]) + "\n"
 
 
+def _distances(per_system: Sequence[Sequence[dict[str, Any]]], concepts: Sequence[str]) -> list[float | None]:
+    """Mean HD95 of every system, over the answers that all of them have.
+
+    What was missed has no distance, so otherwise a system would gain by missing what is hard.
+    """
+    tables = [accuracy_suite.table(records, "hd95_mm", concepts) for records in per_system]
+    missing = np.isnan(tables).any(axis=0)
+    means = [grand_mean(np.where(missing, np.nan, distances)) for distances in tables]
+    return [None if np.isnan(mean) else mean for mean in means]
+
+
 def _row(
-    system: System, records: Sequence[dict[str, Any]], concepts: Sequence[str], first: np.ndarray | None
+    system: System,
+    records: Sequence[dict[str, Any]],
+    concepts: Sequence[str],
+    first: np.ndarray | None,
+    distance: float | None,
 ) -> list[str]:
     patients = [record["patient"] for record in records]
     values = accuracy_suite.table(records, "dice", concepts)
@@ -164,7 +183,7 @@ def _row(
         _mean(records, "dice", concepts, patients),
         NOT_KNOWN if first is None else _difference(values, first, patients),
         _mean(records, "nsd", concepts, patients),
-        number(accuracy_suite.grand_mean_of(records, "hd95_mm", concepts), 1),
+        number(distance, 1),
         str(missed),
         number(summary.get("synonyms", {}).get("worst_drop")),
         f"{summary['swapped_sides']} of {summary['laterality']['asked']}" if "laterality" in summary else NOT_KNOWN,
