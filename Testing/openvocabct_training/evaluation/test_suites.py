@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from openvocabct_training.evaluation.patient import Patient, click
+from openvocabct_training.evaluation.plots import suite_bars
 from openvocabct_training.evaluation.suites import accuracy, cost, laterality, negatives, robustness, synonyms
 from openvocabct_training.evaluation.wordings import (
     ABSENT_IN_HEAD_AND_NECK,
@@ -165,6 +166,14 @@ def test_answers_that_are_both_empty_do_not_agree_perfectly(tmp_path: Path) -> N
     assert summary["lowest_paraphrase_dice"] is None
     assert summary["synonyms"]["mean_drop"] == 0.0
     assert synonyms.summarise([record("synonyms", {})])["synonyms"]["worst"] is None
+
+
+def test_what_a_wording_loses_is_told_by_what_the_name_had(tmp_path: Path) -> None:
+    half = {LARYNX: ball(0, -30, 9, 13), **{text: ball(0, 60, 0, 9) for text in ("BStem", "Larynx_OAR", "LARYNX")}}
+    summary = synonyms.summarise([record("synonyms", synonyms.measure(patient(tmp_path, KnownSystem(half))))])
+    assert 0.0 < summary["synonyms"]["concepts"][LARYNX]["dice_of_the_name"] < 0.9
+    bars = suite_bars(summary)
+    assert (bars["abbreviations: Dice kept"], bars["typos: Dice kept"]) == (0.0, 1.0)
 
 
 def test_wordings_are_many_and_of_every_kind() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,10 +64,9 @@ def suite_bars(summary: dict[str, Any]) -> dict[str, float]:
         "NSD": summary.get("mean_nsd_over_organs"),
     }
     if "synonyms" in summary:
-        drops = summary["synonyms"]["mean_drop_by_kind"]
         bars |= {
-            f"{kind}s: Dice kept" if kind != "latin" else "Latin: Dice kept": 1 - max(drop, 0.0)
-            for kind, drop in drops.items()
+            f"{kind}s: Dice kept" if kind != "latin" else "Latin: Dice kept": share
+            for kind, share in _kept(summary["synonyms"]["concepts"]).items()
         }
     if "negatives" in summary:
         for category in ("absent", "out_of_view", "wrong_side", "nonsense"):
@@ -79,6 +79,16 @@ def suite_bars(summary: dict[str, Any]) -> dict[str, float]:
     for perturbation, entry in summary.get("robustness", {}).items():
         bars[f"Dice, {perturbation} changed"] = entry["mean_dice"]
     return {name: value for name, value in bars.items() if value is not None}
+
+
+def _kept(concepts: Mapping[str, Any]) -> dict[str, float]:
+    """Kind of wording -> mean share of the Dice of the name that its wordings have, where the name has any."""
+    shares: dict[str, list[float]] = {}
+    for entry in concepts.values():
+        for wording in entry["wordings"].values() if entry["dice_of_the_name"] > 0 else ():
+            share = min(wording["mean_dice"] / entry["dice_of_the_name"], 1.0)
+            shares.setdefault(wording["kind"], []).append(share)
+    return {kind: fmean(each) for kind, each in sorted(shares.items())}
 
 
 def write_suite_bars(summary: dict[str, Any], path: Path) -> None:
