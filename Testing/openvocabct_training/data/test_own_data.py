@@ -133,6 +133,17 @@ def test_two_scans_of_one_patient_are_in_one_split(tmp_path: Path) -> None:
     assert {case.split for case in cases_of("folder:mine", tmp_path)} == {split_of("mine/p")}
 
 
+def test_the_split_of_one_scan_is_that_of_all_scans_of_the_patient(tmp_path: Path) -> None:
+    folder = layouts.own_folder(tmp_path, "value,concept\n1,liver\n2,spleen\n3,aorta\n", cases="abcdef")
+    for split in ("train", "validation"):
+        rows = f"a,p,\nb,p,{split}\n" + "".join(f"{case},p,\n" for case in "cdef")
+        (folder / "cases.csv").write_text("case,patient,split\n" + rows)
+        assert {case.split for case in cases_of("folder:mine", tmp_path)} == {split}
+    (folder / "cases.csv").write_text("case,patient,split\na,p,train\nb,p,validation\nc,,train\nd,,validation\n")
+    with pytest.raises(InputError, match="the patient 'p' both trains and validates"):
+        cases_of("folder:mine", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("table", "said"),
     [

@@ -127,14 +127,31 @@ def _folder(root: Path) -> Iterator[Found]:
     known = frozenset({0, *(int(row["value"]) for row in read_table(root / "labels.csv", "value"))})
     table = root / "cases.csv"
     described = {row["case"]: row for row in read_table(table, "case")} if table.is_file() else {}
+    splits = _splits_of_patients(table, described)
     for folder in folders_in(root):
         row = described.get(folder.name, {})
-        split = row.get("split", "")
-        if split not in ("", *_SPLITS):
-            raise InputError(f"{table}: the split of {folder.name} is {split!r}", "write train, validation or nothing")
+        split = row.get("split", "") or splits.get(row.get("patient", ""), "")
         labels = LabelMap(_volume(folder, "labels"), concepts, known)
         patient = f"{root.name}/{row['patient']}" if row.get("patient") else ""
         yield Found(folder.name, _volume(folder, "ct"), labels, split, patient, row.get("licence", ""))
+
+
+def _splits_of_patients(table: Path, described: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Patient -> the split that the table gives any of the patient's cases; it holds for all of them.
+
+    Raises:
+        InputError: there is no such split, or a patient is in both.
+    """
+    splits: dict[str, str] = {}
+    for case, row in described.items():
+        patient, split = row.get("patient", ""), row.get("split", "")
+        if split not in ("", *_SPLITS):
+            raise InputError(f"{table}: the split of {case} is {split!r}", "write train, validation or nothing")
+        if patient and split and splits.setdefault(patient, split) != split:
+            raise InputError(
+                f"{table}: the patient {patient!r} both trains and validates", "give all cases of a patient one split"
+            )
+    return splits
 
 
 _KINDS = {"nnunet": _nnunet, "folder": _folder}
