@@ -92,6 +92,8 @@ def test_describe_a_store(corpus: CaseStore, tmp_path: Path, capsys: pytest.Capt
         ("No longer enlarged.", None),
         ("There is no longer an effusion.", None),
         ("No interval change in the left kidney.", None),
+        ("The spleen is larger than normal.", None),
+        ("The liver is not of normal size.", None),
     ],
 )
 def test_opposites(text: str, other: str | None) -> None:
@@ -103,6 +105,14 @@ def test_normal_captions() -> None:
     assert not is_normal([("The liver is enlarged.", "present"), ("No lesion.", "absent")])
     assert not is_normal([("Liver of abnormal size", "present")])
     assert not is_normal([("Possible normal variant", "uncertain")])
+    for text in (
+        "The spleen is larger than normal.", "Heart size is above normal limits.", "The liver is not of normal size.",
+        "The thyroid gland is not within normal limits.", "The lungs are not clear.", "No longer normal.",
+        "There is a clear increase in the size of the nodule.",
+    ):  # fmt: skip
+        assert not is_normal([(text, "present")]), text
+    for text in ("The aorta is within normal limits.", "The lungs are clear.", "The trachea is clear and patent."):
+        assert is_normal([(text, "present")]), text
     assert not is_normal([])
 
 

@@ -22,8 +22,17 @@ _SWAPPED = (
     ("upper", "lower"),
     ("clear", "opacified"),
 )
-_NORMAL = re.compile(r"\b(?:normal|unremarkable|clear|patent|intact|within normal limits|no)\b", re.IGNORECASE)
-_ABNORMAL = re.compile(r"\b(?:abnormal|not normal)\b", re.IGNORECASE)
+# "Clear" is normal where it says how something is, not in "a clear increase".
+_NORMAL = re.compile(
+    r"\b(?:normal|unremarkable|clear(?=\s*(?:$|[.,;:!]|and\b|of\b|bilaterally\b))|patent|intact|no)\b", re.IGNORECASE
+)
+_ABNORMAL = re.compile(r"\babnormal\b", re.IGNORECASE)
+# The words of a normal finding in one that is none: "larger than normal", "above normal limits", "not clear".
+_DEPARTURE = re.compile(
+    r"\b(?:(?:not|no longer) (?:\w+ ){0,2}?(?:normal|unremarkable|clear|patent|intact)"
+    r"|(?:than|above|below|beyond|exceeds?|exceeding) (?:\w+ ){0,2}?normal)\b",
+    re.IGNORECASE,
+)
 
 
 def opposite(text: str, denied: bool | None = None) -> str | None:
@@ -42,7 +51,7 @@ def opposite(text: str, denied: bool | None = None) -> str | None:
 
 
 def _turned(sentence: str, denied: bool | None) -> str | None:
-    if _COMPARISON.match(sentence):
+    if _COMPARISON.match(sentence) or _DEPARTURE.search(sentence):
         return None
     if denied is not False:
         match = _DENIAL.match(sentence)
@@ -67,6 +76,9 @@ def _cased(like: str, text: str) -> str:
 def is_normal(statements: list[tuple[str, str]]) -> bool:
     """Say whether all statements about an organ, (text, polarity), call it normal or deny something."""
     return bool(statements) and all(
-        polarity == "absent" or (polarity == "present" and _NORMAL.search(text) and not _ABNORMAL.search(text))
-        for text, polarity in statements
+        polarity == "absent" or (polarity == "present" and _calls_normal(text)) for text, polarity in statements
     )
+
+
+def _calls_normal(text: str) -> bool:
+    return bool(_NORMAL.search(text)) and not (_ABNORMAL.search(text) or _DEPARTURE.search(text))
