@@ -237,6 +237,17 @@ def test_an_empty_reference_is_an_absent_structure(tmp_path: Path) -> None:
     assert summary["negatives"]["absent_organs_below_1_ml"] is None
 
 
+def test_a_doubtful_empty_reference_is_no_absent_structure(tmp_path: Path) -> None:
+    system = KnownSystem({**SHAPES, "mandible": SHAPES[LARYNX]})
+    measured = negatives.measure(patient(tmp_path, system, shapes={**SHAPES, "mandible": ball(500, 0, 0, 9)}))
+    certain, doubtful = (
+        negatives.summarise([record("negatives", measured, suspect=suspect)]) for suspect in ((), ("mandible",))
+    )
+    assert certain["invented"] == {"a": ["mandible"]} and certain["negatives"]["absent"]["found"] == 1
+    assert doubtful["invented"] == {} and doubtful["negatives"]["absent"]["asked"] == 0
+    assert doubtful["negatives"]["absent_organs_below_1_ml"] is None
+
+
 def test_negative_prompts_name_what_they_should() -> None:
     vocabulary = Vocabulary.load()
     assert all(concept in vocabulary for concept in OUT_OF_VIEW)
@@ -273,6 +284,14 @@ def test_one_side_is_drawn_and_bears_the_other_name(tmp_path: Path) -> None:
     measured = laterality.measure(patient(tmp_path, system, shapes={RIGHT: SHAPES[RIGHT]}))
     assert measured[LEFT]["swapped"] and not measured[RIGHT]["swapped"]
     assert measured[LEFT]["other_ml"] == pytest.approx(4 / 3 * np.pi * 1.4**3, rel=0.25)
+
+
+@pytest.mark.parametrize("suspect", [(LEFT,), (RIGHT,)])
+def test_sides_of_a_doubtful_reference_are_not_counted(tmp_path: Path, suspect: tuple[str, ...]) -> None:
+    measured = laterality.measure(patient(tmp_path, KnownSystem({LEFT: SHAPES[RIGHT], RIGHT: SHAPES[LEFT]})))
+    summary = laterality.summarise([record("laterality", measured, suspect=suspect)])
+    assert (summary["swapped_sides"], summary["laterality"]["asked"]) == (0, 0)
+    assert summary["laterality"]["swapped"] == {}
 
 
 def test_structures_without_a_side_are_not_asked(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from openvocabct_training.evaluation.metrics import shared_voxels
 from openvocabct_training.evaluation.patient import Patient
-from OpenVocabCTLib.prompts.vocabulary import Side
+from OpenVocabCTLib.prompts.vocabulary import Side, Vocabulary
 
 NAME = "laterality"
 
@@ -39,9 +39,13 @@ def _sides(patient: Patient) -> list[tuple[str, str]]:
 
 
 def summarise(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """How many answers are on the wrong side, how many have anything there, and where."""
-    entries = [entry for record in records for entry in record[NAME].values()]
-    swapped = {record["case"]: [c for c, entry in record[NAME].items() if entry["swapped"]] for record in records}
+    """How many answers are on the wrong side, how many have anything there, and where.
+
+    Where the reference of either side is doubtful, nobody knows which side is wrong: such answers are left out.
+    """
+    certain = {record["case"]: _certain(record) for record in records}
+    entries = [entry for answers in certain.values() for entry in answers.values()]
+    swapped = {case: [c for c, entry in answers.items() if entry["swapped"]] for case, answers in certain.items()}
     count = sum(len(concepts) for concepts in swapped.values())
     return {
         "swapped_sides": count,
@@ -52,4 +56,13 @@ def summarise(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "largest_ml_on_the_other_side": max((entry["other_ml"] for entry in entries), default=0.0),
             "swapped": {case: concepts for case, concepts in swapped.items() if concepts},
         },
+    }
+
+
+def _certain(record: dict[str, Any]) -> dict[str, Any]:
+    vocabulary, suspect = Vocabulary.load(), set(record["suspect"])
+    return {
+        concept: entry
+        for concept, entry in record[NAME].items()
+        if not suspect.intersection((concept, vocabulary.get(concept).mirror))
     }

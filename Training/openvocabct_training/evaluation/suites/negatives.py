@@ -66,7 +66,9 @@ def summarise(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     ``presence_auroc`` takes a prompt that was refused without being judged as presence 0; ``presence_auroc_judged``
     leaves it out. Nonsense and wrong sides are not part of either: they are no structures that could be there.
+    A structure whose reference is doubtful counts neither as absent nor as there.
     """
+    records = [_certain(record) for record in records]
     categories = ("absent", "out_of_view", "wrong_side", "nonsense")
     invented = {
         record["case"]: [
@@ -75,12 +77,7 @@ def summarise(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for record in records
     }
     organs = [entry for record in records for category in ABSENT_ORGANS for entry in record[NAME][category].values()]
-    there = [
-        entry
-        for record in records
-        for concept, entry in record[NAME]["in_the_scan"].items()
-        if concept not in record["suspect"]
-    ]
+    there = [entry for record in records for entry in record[NAME]["in_the_scan"].values()]
     per_patient = [
         sum(entry["ml"] for category in ABSENT_ORGANS for entry in record[NAME][category].values())
         for record in records
@@ -100,6 +97,16 @@ def summarise(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "refused": len(organs) - len(_judged(organs)),
         },
     }
+
+
+def _certain(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record without the structures whose reference is doubtful."""
+    suspect = set(record["suspect"])
+    answers = {
+        category: {key: entry for key, entry in entries.items() if key not in suspect}
+        for category, entries in record[NAME].items()
+    }
+    return {**record, NAME: answers}
 
 
 def _rates(records: Sequence[dict[str, Any]], category: str) -> dict[str, Any]:
