@@ -114,6 +114,15 @@ def test_export_and_evaluate_of_what_is_not_there(tmp_path: Path, capsys: pytest
     assert list(tmp_path.iterdir()) == []
 
 
+def test_going_on_from_a_checkpoint_that_is_not_there(
+    store: CaseStore, tmp_path: Path, encoder: HashEncoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_configuration(tmp_path / "config.yaml", configuration(store, tmp_path, 2))
+    place = str(tmp_path / "none.ckpt")
+    said = failure(capsys, "fit", "--config", str(path), "--ckpt_path", place)
+    assert said.startswith(f"error: there is no checkpoint {place}: check --ckpt_path")
+
+
 def test_an_unwritable_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raw_data.write_everything(tmp_path / "raw")
     (tmp_path / "file").write_text("")

@@ -70,6 +70,8 @@ def test_only_named_concepts_get_their_new_query(
 def test_a_concept_without_a_query(finished_run: Path, store: CaseStore, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no query for 'liver_segment_2'"):
         refit(finished_run / "last.ckpt", store.root, tmp_path / "x.ckpt", SAMPLING, only=["liver_segment_2"])
+    with pytest.raises(InputError, match="0 patches are none"):
+        refit(finished_run / "last.ckpt", store.root, tmp_path / "x.ckpt", SAMPLING, patches=0)
 
 
 def test_the_queries_answer_better(finished_run: Path, store: CaseStore, tmp_path: Path, encoder: HashEncoder) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from openvocabct_training.data.augment import MAX_PACKED_LABELS
 from openvocabct_training.data.module import PatchDataModule
@@ -47,6 +48,16 @@ def check_precision(precision: str, device: str, cpu_has_bf16: bool) -> None:
             f"trainer.precision is {precision}, but this CPU has no bfloat16 instructions",
             "add --trainer.precision 32-true",
         )
+
+
+def check_checkpoint(place: str | None) -> None:
+    """Check that the file that a run is to go on from is there; words such as "last" are the trainer's.
+
+    Raises:
+        InputError: it is not.
+    """
+    if place is not None and place.endswith(".ckpt") and "://" not in place and not Path(place).is_file():
+        raise InputError(f"there is no checkpoint {place}", "check --ckpt_path; last is the last one of the run")
 
 
 def check_sides(name: str, sides: Sequence[int], stride: int) -> None:

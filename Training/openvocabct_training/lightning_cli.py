@@ -11,7 +11,7 @@ import yaml  # type: ignore[import-untyped]
 from pytorch_lightning import Callback
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from openvocabct_training.checks import check_precision, check_run
+from openvocabct_training.checks import check_checkpoint, check_precision, check_run
 from openvocabct_training.data.module import PatchDataModule
 from openvocabct_training.finetune import TextPromptedSegmentation
 from openvocabct_training.patch_training import PatchTraining
@@ -47,6 +47,11 @@ class PlainCLI(LightningCLI):
             if isinstance(error.__cause__, OpenVocabCTError):
                 raise error.__cause__ from None
             raise
+
+    @property
+    def checkpoint(self) -> str | None:
+        """What the run goes on from, as it was given."""
+        return self.config[self.subcommand].get("ckpt_path")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse what was given."""
@@ -86,6 +91,7 @@ class TrainingCLI(PlainCLI):
 
     def before_fit(self) -> None:
         """Find contradictions now, not after an hour."""
+        check_checkpoint(self.checkpoint)
         device = self.trainer.strategy.root_device.type
         check_precision(str(self.trainer.precision), device, cpu_is_fast_at_bf16())
         check_run(self.model, self.datamodule)

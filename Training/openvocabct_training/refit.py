@@ -119,8 +119,10 @@ def refit(
         only: concepts that get their new query; all if empty.
 
     Raises:
-        InputError: the network has no concept queries, or none for a concept of ``only``.
+        InputError: there is no patch, or the network has no concept queries, or none for a concept of ``only``.
     """
+    if patches < 1:
+        raise InputError(f"{patches} patches are none to fit to", "give --patches 1 or more")
     output.parent.mkdir(parents=True, exist_ok=True)
     network = load_checkpoint(checkpoint)
     if not network.config.architecture.concepts:

@@ -81,7 +81,10 @@ def test_too_few_patients_leave_the_model_as_it_is(source: Path) -> None:
 
 
 def test_command_line_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["calibrate", str(tmp_path), str(tmp_path), "--output", str(tmp_path / "out")])
-    assert ended.value.code == 2
-    assert "error: " in capsys.readouterr().err
+    for model in (tmp_path, tmp_path / "none"):
+        with pytest.raises(SystemExit) as ended:
+            main(["calibrate", str(model), str(tmp_path), "--output", str(tmp_path / "out")])
+        assert ended.value.code == 3
+        said = capsys.readouterr().err
+        assert said.startswith("error: ") and str(model) in said and ".probe" not in said
+        assert not (tmp_path / "out").exists()

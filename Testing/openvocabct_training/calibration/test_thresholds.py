@@ -109,6 +109,11 @@ def test_table() -> None:
 
 def test_command_line_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["thresholds", str(tmp_path), str(tmp_path)])
+        main(["thresholds", str(tmp_path / "none"), str(tmp_path)])
     assert ended.value.code == 3
     assert "error: " in capsys.readouterr().err
+    for patients in ("0", "-1"):
+        with pytest.raises(SystemExit) as ended:
+            main(["thresholds", str(tmp_path), str(tmp_path), "--patients", patients])
+        assert ended.value.code == 2
+        assert "patients are none to choose by" in capsys.readouterr().err

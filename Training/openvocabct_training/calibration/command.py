@@ -58,11 +58,11 @@ def calibrate(
         InputError: the data cannot be used or are too few, or a folder cannot be written.
         ModelError: there is no such model, or it is damaged.
     """
+    segmenter = load(model)
     output.mkdir(parents=True, exist_ok=True)
     probe_folder(output)
     probe_folder(model)
     cases = [case for name in datasets for case in find(source, name, "validation")[:limit]]
-    segmenter = load(model)
     rows = list(_rows(segmenter, cases))
     samples = _samples(rows)
     config = fitting.fit(samples)

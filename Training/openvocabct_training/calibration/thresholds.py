@@ -66,11 +66,14 @@ def choose_thresholds(
         Concept id -> what was chosen.
 
     Raises:
-        InputError: no reference shows a structure that the model answers, or the folder cannot be written.
+        InputError: there is no patient, no reference shows a structure that the model answers, or the folder cannot be
+            written.
         ModelError: there is no such model, or it is damaged.
     """
-    probe_folder(model)
+    if patients < 1:
+        raise InputError(f"{patients} patients are none to choose by", "give --patients 1 or more")
     segmenter = load(model)
+    probe_folder(model)
     scores: dict[str, list[list[float]]] = defaultdict(list)
     for case in _spread(find(source, dataset, "train"), patients):
         for concept, row in _scores(segmenter, case):
