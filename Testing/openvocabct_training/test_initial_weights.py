@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,32 @@ def test_a_published_backbone_is_taken_as_far_as_it_fits(tmp_path: Path, caplog:
     assert f"of another size: model.backbone.{first}" in caplog.text
     assert "of no use here: seg_outputs.0.weight" in caplog.text
     assert "not there: " in caplog.text and "model.query_head.trunk.0.weight" in caplog.text
+
+
+def test_queries_of_concepts_keep_their_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    theirs = replace(ARCHITECTURE, concepts=("aorta", "liver", "spleen"))
+    network = module(architecture=theirs)
+    torch.nn.init.normal_(network.model.concept_queries)
+    queries = dict(zip(theirs.concepts, network.model.concept_queries.detach(), strict=True))
+    torch.save(
+        {"state_dict": network.state_dict(), "hyper_parameters": {"architecture": asdict(theirs)}}, tmp_path / "a.ckpt"
+    )
+    (tmp_path / "model").mkdir()
+    whole = {name: weight.contiguous() for name, weight in network.model.state_dict().items()}
+    save_file(whole, tmp_path / "model" / "model.safetensors")
+    (tmp_path / "model" / "config.json").write_text(json.dumps({"architecture": asdict(theirs)}))
+    for place in (tmp_path / "a.ckpt", tmp_path / "model"):
+        for concepts in (("heart", "liver", "spleen"), ("spleen", "aorta", "liver"), ("aorta", "heart"), ()):
+            ours = replace(ARCHITECTURE, concepts=concepts)
+            with pytest.raises(InputError, match="has queries of other concepts"):
+                module(place, architecture=ours)
+            with caplog.at_level("INFO"):
+                started = module(place, partial=True, architecture=ours).model.concept_queries
+            for concept, query in zip(concepts, started, strict=True):
+                assert torch.equal(query, queries.get(concept, torch.zeros_like(query))), concept
+        same = module(place, architecture=theirs).model.concept_queries
+        assert torch.equal(same, network.model.concept_queries)
+    assert "without one there: heart" in caplog.text
 
 
 def test_nothing_that_fits_is_an_error(tmp_path: Path) -> None:

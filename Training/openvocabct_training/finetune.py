@@ -35,8 +35,8 @@ class TextPromptedSegmentation(PatchTraining):
         presence_weight: weight of the presence loss.
         initial_weights: checkpoint of another run, a model folder, or a ``.safetensors`` file with the parameters of
             a published STU-Net, to start from; parameters that it lacks keep their own start.
-        partial_weights: take from ``initial_weights`` what has the right name and size, and say what was taken;
-            otherwise whatever does not fit is an error.
+        partial_weights: take from ``initial_weights`` what has the right name and size, queries of concepts by the
+            concepts' names, and say what was taken; otherwise whatever does not fit is an error.
         concept_rate: learning rate of the concepts' own corrections of their queries, relative to ``learning_rate``.
             At 1 those of a structure that few patches show are left behind by the image tower and by the MLP, which
             every prompt moves; at 10 a step moves a query by a twentieth of its length, and the tower has to follow.
