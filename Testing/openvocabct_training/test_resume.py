@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,24 @@ def test_from_any_step_on(
     fit(config, "--ckpt_path", str(uninterrupted / "checkpoints" / f"step={step}.ckpt"))
     assert_same(final(tmp_path), final(uninterrupted))
     assert not (tmp_path / "checkpoints" / f"step={step}.ckpt").exists()  # nothing was done twice
+
+
+@pytest.mark.parametrize("order", [(1, 0, 2, 3), (0, 1, 2)], ids=["sides swapped", "one less"])
+def test_a_run_does_not_go_on_with_other_concepts(
+    store: CaseStore, uninterrupted: Path, tmp_path: Path, encoder: HashEncoder, order: Sequence[int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    config = stepwise(store, tmp_path)
+    listed = config["model"]["architecture"]["concepts"]
+    config["model"]["architecture"]["concepts"] = [listed[place] for place in order]
+    path = write_configuration(tmp_path / "input.yaml", config)
+    # Of a checkpoint that is named, Lightning takes the hyperparameters as well.
+    (tmp_path / "checkpoints").mkdir()
+    shutil.copy(uninterrupted / "checkpoints" / "step=3.ckpt", tmp_path / "checkpoints" / "last.ckpt")
+    with pytest.raises(SystemExit) as stopped:
+        fit(path, "--ckpt_path", "last")
+    assert stopped.value.code == 2
+    assert "error: the run began with other concepts" in capsys.readouterr().err
 
 
 def test_batches_that_are_added_up_need_not_divide_an_epoch(

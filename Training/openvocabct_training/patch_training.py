@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from openvocabct_training.data.dataset import Sample
+from openvocabct_training.initial_weights import concepts_in
 from openvocabct_training.optimisation import adamw_with_warmup
 from openvocabct_training.shallow_convolutions import protect_shallow_convolutions
+from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.models.config import PreprocessingConfig
 
 _MEANS = ("loss", "bce", "dice_loss", "presence", "soft_dice")
@@ -78,6 +80,20 @@ class PatchTraining(pl.LightningModule):
     def on_fit_start(self) -> None:
         """Guard against wrong gradients, see ``protect_shallow_convolutions``."""
         protect_shallow_convolutions(self)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with a run only with the concepts that it began with: rows of the network are theirs, by place.
+
+        Raises:
+            InputError: they are others, or in another order.
+        """
+        said = checkpoint.get("hyper_parameters", {})
+        began = tuple(said["concepts"]) if "concepts" in said else concepts_in(said)
+        if began is not None and began != self.concepts:
+            raise InputError(
+                "the run began with other concepts, or with the same in another order",
+                "list them as they were, or start a new run from its checkpoint: model.initial_weights",
+            )
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         """One optimisation step."""

@@ -129,6 +129,7 @@ class UniversalModelSegmentation(ClosedVocabularyTraining):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the text embeddings from the checkpoint."""
+        super().on_load_checkpoint(checkpoint)
         self.class_text = checkpoint[_TEXT_KEY]
 
     def answers(self, sample: Sample) -> list[Tensor]:
