@@ -75,6 +75,13 @@ def test_describe_a_store(corpus: CaseStore, tmp_path: Path, capsys: pytest.Capt
     assert all(row.findings.startswith("FINDINGS:") and "IMPRESSION:" in row.text for row in rows)
     with pytest.raises(InputError, match=r"reports\.jsonl is missing"):
         read_reports(tmp_path / "nowhere" / REPORTS)
+    cli.main(["describe", str(corpus.root), "--view", "16", "16", "32", "--output", str(output)])  # its own it replaces
+    written = (corpus.root / REPORTS).read_bytes()
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["describe", str(corpus.root), "--view", "16", "16", "32"])
+    assert stopped.value.code == 2
+    assert "holds reports that somebody wrote" in capsys.readouterr().err
+    assert (corpus.root / REPORTS).read_bytes() == written
 
 
 @pytest.mark.parametrize(
