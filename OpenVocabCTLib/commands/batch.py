@@ -22,6 +22,7 @@ from OpenVocabCTLib.commands.options import (
     ThresholdOption,
     check_device,
     check_threshold,
+    named_path,
 )
 from OpenVocabCTLib.commands.services import Services, services_of, with_embedding_folder
 from OpenVocabCTLib.commands.terminal import Reporter, Stopwatch, print_json, print_table
@@ -38,10 +39,14 @@ if TYPE_CHECKING:
 
 def batch(
     context: typer.Context,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", parser=named_path, help="Folder for the results.")
+    ],
     inputs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[INPUT]...", help="CTs, DICOM folders, or folders to search for them."),
+        typer.Argument(
+            metavar="[INPUT]...", parser=named_path, help="CTs, DICOM folders, or folders to search for them."
+        ),
     ] = None,
     prompt: PromptOption = None,
     jobs: Annotated[

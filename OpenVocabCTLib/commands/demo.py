@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from OpenVocabCTLib.commands.options import DeviceOption, JsonOption, ModelOption, QuietOption, check_device
+from OpenVocabCTLib.commands.options import (
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    QuietOption,
+    check_device,
+    named_path,
+)
 from OpenVocabCTLib.commands.outputs import Outputs
 from OpenVocabCTLib.commands.results import NOTHING, decimal, segment_record
 from OpenVocabCTLib.commands.run import Run
@@ -23,9 +30,9 @@ if TYPE_CHECKING:
 
 def demo(
     context: typer.Context,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")] = Path(
-        "openvocabct-demo"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", parser=named_path, help="Folder for the results.")
+    ] = Path("openvocabct-demo"),
     model: ModelOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from OpenVocabCTLib.commands.options import JsonOption
+from OpenVocabCTLib.commands.options import JsonOption, named_path
 from OpenVocabCTLib.commands.results import NOTHING
 from OpenVocabCTLib.commands.terminal import print_json, print_table
 from OpenVocabCTLib.errors import InputError
@@ -23,7 +23,9 @@ def _group() -> None:
 
 @dicom.command("list")
 def list_series(
-    source: Annotated[Path, typer.Argument(metavar="DIR", help="A folder, a zip or a file of DICOM.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="DIR", parser=named_path, help="A folder, a zip or a file of DICOM.")
+    ],
     as_json: JsonOption = False,
 ) -> None:
     """List the series, and say of each whether it can be segmented; names of patients are not shown."""

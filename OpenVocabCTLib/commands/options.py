@@ -12,6 +12,18 @@ from OpenVocabCTLib.errors import InputError
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 
+
+def named_path(text: str) -> Path:
+    """Read a path; an empty one, as a script gives whose variable is not set, would mean the current folder.
+
+    Raises:
+        BadParameter: it is empty.
+    """
+    if not text:
+        raise typer.BadParameter("It is empty")
+    return Path(text)
+
+
 PromptOption = Annotated[
     list[str] | None,
     typer.Option("--prompt", "-p", metavar="TEXT", help='For example "left kidney"; repeat for more.'),
@@ -31,7 +43,12 @@ OverlapOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 CacheOption = Annotated[
     Path | None,
-    typer.Option("--cache", metavar="DIR", help="Keep image passes here: the next time, a CT is answered at once."),
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        parser=named_path,
+        help="Keep image passes here: the next time, a CT is answered at once.",
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages on stderr.")]
 

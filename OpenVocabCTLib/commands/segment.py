@@ -19,6 +19,7 @@ from OpenVocabCTLib.commands.options import (
     ThresholdOption,
     check_device,
     check_threshold,
+    named_path,
 )
 from OpenVocabCTLib.commands.outputs import Outputs, Written
 from OpenVocabCTLib.commands.pacs import Exchange
@@ -62,7 +63,8 @@ def segment(
     stats: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write volumes and mean HU.")] = None,
     preview: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Write a picture of every segment.")] = None,
     probabilities: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write the probabilities of every prompt as .nii.gz.")
+        Path | None,
+        typer.Option(metavar="DIR", parser=named_path, help="Write the probabilities of every prompt as .nii.gz."),
     ] = None,
     series: Annotated[
         str | None, typer.Option(metavar="UID|NUMBER", help="DICOM: the series; the one with most slices by default.")
@@ -81,6 +83,7 @@ def segment(
 
     clock = Stopwatch()
     reporter = Reporter(quiet)
+    named_path(source)
     exchange = Exchange.plan(source, output)
     outputs = Outputs(exchange.output(output), stats, preview, probabilities, fractional)
     # What costs nothing to find out comes first.

@@ -25,6 +25,8 @@ from OpenVocabCTLib.commands.services import Services
 from OpenVocabCTLib.commands.terminal import Progress, one_line
 from OpenVocabCTLib.errors import InputError, ModelError, ResourceError
 from OpenVocabCTLib.models.checkpoints import MODELS_VARIABLE
+from Testing.openvocabct_lib.ct_phantoms import ct_phantom
+from Testing.openvocabct_lib.dicom_series import write_series
 from Testing.openvocabct_lib.fake_model import TILES, fake_services, write_ct
 from Testing.openvocabct_lib.model_folder import write_model_folder
 
@@ -238,6 +240,29 @@ def test_bad_usage_is_found_before_the_model_is_loaded(line: str, ct: Path, tmp_
     assert_one_line_error(run("segment", *words, services=fake_services(load_model=load_model)), 2)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert ct.read_bytes() == before
+
+
+EMPTY_PATHS = (
+    "segment '' -p bones -o {tmp}/out.seg.nrrd",
+    "segment {ct} -p bones -o {tmp}/out.seg.nrrd --probabilities ''",
+    "segment {ct} -p bones -o {tmp}/out.seg.nrrd --cache ''",
+    "batch {ct} '' -p bones -o {tmp}/out",
+    "batch {ct} -p bones -o ''",
+    "dicom list ''",
+    "demo -o ''",
+)
+
+
+@pytest.mark.parametrize("line", EMPTY_PATHS)
+def test_an_empty_path_is_not_the_current_folder(
+    line: str, ct: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script whose variable is not set gives one; the series that lies here is nobody's question."""
+    write_series(tmp_path, ct_phantom())
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    assert_one_line_error(run(*(word.format(ct=ct, tmp=tmp_path) for word in shlex.split(line))), 2)
+    assert sorted(tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize("words", [["sgement"], ["\x1b[31mred"], ["--no-such-option"], ["models", "sho"], ["models"]])
