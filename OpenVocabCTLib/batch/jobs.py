@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import math
 from collections import Counter
@@ -112,14 +113,9 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     except UnicodeDecodeError as error:
         raise InputError(f"{path.name} is not in UTF-8", "save it in UTF-8") from error
     if path.suffix.lower() == ".csv":
-        for number, row in enumerate(csv.DictReader(text.splitlines()), start=2):
-            fields = {str(key).strip(): (value or "").strip() for key, value in row.items() if key is not None}
-            if None in row:
-                raise InputError(f"{path.name}, row {number} has more fields than columns", "quote fields with commas")
-            prompts = [prompt.strip() for prompt in fields.get("prompts", "").split(";") if prompt.strip()]
-            yield f"row {number}", {key: value for key, value in fields.items() if value} | {"prompts": prompts}
+        yield from _table(path.name, text)
         return
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -129,6 +125,25 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if not isinstance(row, dict):
             raise InputError(f"{path.name}, line {number} is no object", _EXAMPLE)
         yield f"line {number}", row
+
+
+def _table(name: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Read a .csv; in a cell with several lines, as spreadsheets allow, each line is a prompt."""
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        columns = [column.strip() for column in reader.fieldnames or ()]
+        twice = [column for column, count in Counter(columns).items() if count > 1]
+        if twice:
+            raise InputError(f"{name} has two columns {twice[0]!r}", "join them; prompts have ; between them")
+        for number, row in enumerate(reader, start=2):
+            fields = {str(key).strip(): (value or "").strip() for key, value in row.items() if key is not None}
+            if None in row:
+                raise InputError(f"{name}, row {number} has more fields than columns", "quote fields with commas")
+            lines = fields.get("prompts", "").replace(";", "\n").splitlines()
+            prompts = [prompt.strip() for prompt in lines if prompt.strip()]
+            yield f"row {number}", {key: value for key, value in fields.items() if value} | {"prompts": prompts}
+    except csv.Error as error:
+        raise InputError(f"{name} is no proper table ({error})", "check that every quote has its other one") from error
 
 
 def _job(

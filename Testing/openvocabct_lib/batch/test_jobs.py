@@ -41,6 +41,21 @@ def test_lines_of_json(tmp_path: Path) -> None:
     assert second.case.output == tmp_path / "out/b.nii.gz"
 
 
+def test_a_cell_with_several_lines_is_as_many_prompts(tmp_path: Path) -> None:
+    """Spreadsheets break lines within a cell; joined, the words would be another prompt."""
+    table = write(tmp_path / "jobs.csv", 'input,prompts\r\na.nii,"liver\nbones;\r\nleft lung"\r\nb.nii,body\r\n')
+    jobs = read_jobs(table, tmp_path / "out", ".seg.nrrd")
+    assert [job.prompts for job in jobs] == [("liver", "bones", "left lung"), ("body",)]
+
+
+def test_what_unicode_calls_a_line_end_parts_no_line(tmp_path: Path) -> None:
+    lines = write(
+        tmp_path / "jobs.jsonl", '{"input": "a.nii", "prompts": "left\u2028lung"}\r\n{"input": "b\x85.nii"}\n'
+    )
+    first, second = read_jobs(lines, tmp_path / "out", ".seg.nrrd", ["bones"])
+    assert (first.prompts, second.case.source.name) == (("left\u2028lung",), "b\x85.nii")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
@@ -50,6 +65,8 @@ def test_lines_of_json(tmp_path: Path) -> None:
         ("jobs.csv", "input,prompts\n,liver\n", "row 2 names no input"),
         ("jobs.csv", "input,prompts\na.nii,\n", "row 2 asks for nothing"),
         ("jobs.csv", "input,prompts\na.nii,liver,bones\n", "more fields"),
+        ("jobs.csv", 'input,prompts\na.nii,"liver\nb.nii,bones\nc.nii,body\n', "no proper table"),
+        ("jobs.csv", "input,prompts,prompts\na.nii,liver,bones\n", "two columns 'prompts'"),
         ("jobs.csv", "input,prompts,threshold\na.nii,liver,2\n", "no probability"),
         ("jobs.csv", "input,prompts,threshold\na.nii,liver,nan\n", "no probability"),
         ("jobs.jsonl", "{", "line 1 is not JSON"),
