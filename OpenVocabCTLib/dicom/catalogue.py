@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _SAME_SLICE_DIGITS = 1  # positions in mm
+# How scanners and workstations call maximum and minimum intensity projections: "CT_SOM5 MIP", "MAX_IP", "PROJECTION
+# IMAGE". Their values are those of the brightest or darkest voxel on a line, and no organ has its shape in them.
+_PROJECTION = re.compile(r"\b(MIP|MINIP|MAX_?IP|MIN_IP|PROJECTION IMAGE)\b")
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,8 @@ def reason_to_leave_out(header: Dataset) -> str:
     image_type = [str(word).upper() for word in _words(header.get("ImageType"))]
     if "LOCALIZER" in image_type:
         return "localizer"
+    if any(_PROJECTION.search(word) for word in image_type):
+        return "intensity projection"
     if int(header.get("SamplesPerPixel") or 1) != 1:
         return "colour image"
     return ""
@@ -200,6 +206,8 @@ def no_ct(catalogue: Catalogue) -> InputError:
     reasons = {reason for one in catalogue.left_out.values() for reason in one.reasons}
     if "image whose values are not in HU" in reasons:
         return InputError(f"{SUBJECT} holds CT images whose values are not in Hounsfield units", "give the CT itself")
+    if "intensity projection" in reasons:
+        return InputError(f"{SUBJECT} holds only intensity projections (MIP) of a CT", "give the CT itself")
     if reasons & {"localizer", "no position", "colour image"}:
         return InputError(
             f"{SUBJECT} holds no CT slice with a position, only localizers or the like", "give a CT series"

@@ -311,6 +311,27 @@ def test_the_largest_series_of_a_mixed_folder(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["DERIVED", "SECONDARY", "AXIAL", "CT_SOM5 MIP"],
+        ["DERIVED", "SECONDARY", "MINIP"],
+        ["DERIVED", "PRIMARY", "VOLUME", "MAX_IP"],
+        ["DERIVED", "SECONDARY", "PROJECTION IMAGE"],
+    ],
+)
+def test_an_intensity_projection_is_no_ct_however_many_slices_it_has(
+    words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mip = {"ImageType": words, "SeriesInstanceUID": f"{SERIES}.6", "SeriesNumber": 6}
+    write_series(tmp_path / "mip", ct_phantom((18, 12, 15)), step=(0, 0, 1.25), **mip)
+    assert "holds only intensity projections (MIP) of a CT: give the CT itself" in refusal(tmp_path, capfd)
+    write_series(tmp_path / "ct", ct_phantom(), ImageType=["DERIVED", "SECONDARY", "MPR", "AVERAGE"])
+    volume = CTVolume.read(tmp_path)
+    np.testing.assert_array_equal(volume.array, ct_phantom())
+    assert volume.notes == ("18 intensity projections left out",)
+
+
 @pytest.mark.parametrize("wanted", ["2", f"{SERIES}.7"])
 def test_the_series_that_is_asked_for(wanted: str, tmp_path: Path) -> None:
     mixed(tmp_path)
