@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from OpenVocabCTLib.output.segmentation import Segment, Segmentation
+    from OpenVocabCTLib.prompts.terminology import Code, Terminology
 
 _STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.1"
 _NAME_LENGTH = 60  # of the 64 characters of a DICOM text, four are for a number
+_BODY_PARTS = ("123037004", "85756007")  # categories of SNOMED CT: anatomical structure, tissue
 _CHANNELS = 64  # how many are tried
 _ON_CENTRE = 1e-3  # pixels
 _COPIED = (
@@ -146,10 +148,10 @@ def _add_structures(dataset: Dataset, segmentation: Segmentation, origin: Origin
         contours.ROIDisplayColor = list(segment.colour)
         contours.ContourSequence = list(_contours(segment, origin))
         observation.ObservationNumber = number
-        observation.RTROIInterpretedType = "EXTERNAL" if segment.canonical == "body" else "ORGAN"
+        observation.RTROIInterpretedType = _interpreted_type(segment)
         observation.ROIInterpreter = ""
         if segment.terminology is not None:
-            observation.RTROIIdentificationCodeSequence = [_code(segment)]
+            _identify(observation, segment.terminology)
         dataset.StructureSetROISequence.append(structure)
         dataset.ROIContourSequence.append(contours)
         dataset.RTROIObservationsSequence.append(observation)
@@ -165,11 +167,31 @@ def _own_name(name: str, taken: set[str]) -> str:
     return candidate
 
 
-def _code(segment: Segment) -> Dataset:
+def _interpreted_type(segment: Segment) -> str:
+    """Return what a structure is to radiotherapy; "" where no code says that it is a part of the body."""
+    if segment.canonical == "body":
+        return "EXTERNAL"
+    return "ORGAN" if segment.terminology is not None and segment.terminology.category.value in _BODY_PARTS else ""
+
+
+def _identify(observation: Dataset, terminology: Terminology) -> None:
+    """Say in codes what a structure is: category and type, with the side, and where a finding lies."""
+    observation.SegmentedPropertyCategoryCodeSequence = [_code(terminology.category)]
+    observation.RTROIIdentificationCodeSequence = [_code(terminology.type)]
+    if terminology.modifier is not None:
+        kind = observation.RTROIIdentificationCodeSequence[0]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [_code(terminology.modifier)]
+    if terminology.region is not None:
+        observation.AnatomicRegionSequence = [_code(terminology.region)]
+        if terminology.region_modifier is not None:
+            place = observation.AnatomicRegionSequence[0]
+            place.AnatomicRegionModifierSequence = [_code(terminology.region_modifier)]
+
+
+def _code(code: Code) -> Dataset:
     from pydicom import Dataset
 
-    assert segment.terminology is not None
-    code, item = segment.terminology.type, Dataset()
+    item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme, code.meaning[:64]
     return item
 

@@ -91,6 +91,27 @@ def test_contours_lie_on_the_source_slices(position: str, tmp_path: Path) -> Non
             np.testing.assert_array_equal(filled(seen.get(uid, []), expected.shape), expected)
 
 
+def test_codes_tell_the_side_and_only_parts_of_the_body_are_organs(tmp_path: Path) -> None:
+    write_clinical(tmp_path / "ct")
+    volume = CTVolume.read(tmp_path / "ct")
+    mask = box_mask(volume.geometry.shape, (1, 2, 3), (4, 6, 7))
+    prompts = ("right kidney", "left kidney cyst", "body", "stent", "spinal cord", "a strange shadow")
+    segmentation(dict.fromkeys(prompts, mask), volume.geometry, volume).write(tmp_path / "x.rtstruct.dcm")
+    observations = pydicom.dcmread(tmp_path / "x.rtstruct.dcm").RTROIObservationsSequence
+    types = [one.RTROIInterpretedType for one in observations]
+    assert types == ["ORGAN", "", "EXTERNAL", "", "ORGAN", ""]
+    kidney, cyst, *_, shadow = observations
+    assert kidney.SegmentedPropertyCategoryCodeSequence[0].CodeMeaning == "Anatomical Structure"
+    (kind,) = kidney.RTROIIdentificationCodeSequence
+    assert (kind.CodeValue, kind.CodingSchemeDesignator) == ("64033007", "SCT")
+    assert kind.SegmentedPropertyTypeModifierCodeSequence[0].CodeMeaning == "Right"
+    assert cyst.RTROIIdentificationCodeSequence[0].CodeMeaning == "Cyst"
+    (place,) = cyst.AnatomicRegionSequence
+    assert (place.CodeMeaning, place.AnatomicRegionModifierSequence[0].CodeMeaning) == ("Kidney", "Left")
+    assert "RTROIIdentificationCodeSequence" not in shadow
+    assert complaints(tmp_path / "x.rtstruct.dcm") == []
+
+
 @pytest.mark.parametrize("source", ["classic", "enhanced"])
 def test_dciodvfy_has_no_error(source: str, tmp_path: Path) -> None:
     if source == "classic":
