@@ -134,7 +134,10 @@ def test_every_tg263_name_is_understood_and_fits() -> None:
         assert understood is None or understood.id == concept, name
         assert tg263_name(concept) == name
     assert tg263_name("left_kidney") == "Kidney_L"
+    assert tg263_name("ileum") == "Ileum"
     assert tg263_name(None) is tg263_name("left_rib_3") is None
+    # Formed as if they were names of the list, which has none for these.
+    assert {"A_Aorta_Abd", "Airway", "A_Iliac_Cmn_L", "Bone_Sacrum", "Bone_Sternum"}.isdisjoint(names.values())
 
 
 def test_no_two_structures_have_one_name(tmp_path: Path) -> None:
