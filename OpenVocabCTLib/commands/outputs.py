@@ -77,8 +77,11 @@ class Outputs:
         """
         if self.is_dicom:
             from OpenVocabCTLib.output.dicom_common import check_volume
+            from OpenVocabCTLib.output.dicom_seg import dicom_seg
+            from OpenVocabCTLib.output.formats import RTSTRUCT
+            from OpenVocabCTLib.output.rtstruct import rtstruct
 
-            check_volume(volume)
+            check_volume(volume, rtstruct if self.segmentation.name.lower().endswith(RTSTRUCT) else dicom_seg)
 
     @property
     def is_dicom(self) -> bool:

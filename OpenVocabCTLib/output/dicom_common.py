@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +30,7 @@ _NAME_LENGTH = 64
 # Type 2 attributes: they have to be there, but may be empty.
 _MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
-    "StudyTime", "ReferringPhysicianName",
+    "StudyTime", "ReferringPhysicianName", "SliceThickness",
 )  # fmt: skip
 
 
@@ -65,13 +66,46 @@ class Origin:
         return cls(source, headers, source.onto_frames(segmentation.geometry))
 
 
-def check_volume(ct: CTVolume) -> None:
-    """Find out whether DICOM results can be written for a CT, before it is segmented.
+def check_volume(ct: CTVolume, make: Callable[[Segmentation], Dataset]) -> None:
+    """Find out whether a DICOM result can be made for a CT, before it is segmented, by making one of a few voxels.
+
+    Args:
+        ct: the CT.
+        make: makes the data set of a segmentation.
 
     Raises:
-        InputError: the CT does not come from DICOM, or its images lack identifiers.
+        InputError: the CT does not come from DICOM, or its images lack what the result has to take over.
     """
-    _checked_headers(_source_of(ct))
+    _source_of(ct)
+    make(_specimen(ct))
+
+
+def _specimen(ct: CTVolume) -> Segmentation:
+    """Return a segmentation of a voxel each in the first, the middle and the last slice."""
+    from OpenVocabCTLib.output.masks import CroppedMask
+    from OpenVocabCTLib.output.segmentation import Segment, Segmentation
+
+    k, j, i = ct.geometry.shape
+    column = np.zeros((k, 1, 1), dtype=bool)
+    column[[0, k // 2, k - 1]] = True
+    mask = CroppedMask((0, j // 2, i // 2), column, ct.geometry.shape)
+    segment = Segment(
+        id="specimen",
+        name="specimen",
+        prompt="specimen",
+        canonical=None,
+        terminology=None,
+        colour=(255, 255, 255),
+        found=True,
+        reason="",
+        presence=1.0,
+        threshold=0.5,
+        volume_ml=0.0,
+        mean_hu=None,
+        seconds=0.0,
+        cropped=mask,
+    )
+    return Segmentation(ct.geometry, (segment,), ct)
 
 
 def _source_of(ct: CTVolume | None) -> DicomSource:

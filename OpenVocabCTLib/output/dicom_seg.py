@@ -232,9 +232,14 @@ def _referenced(parts: Sequence[Dataset]) -> Any:
 
 
 def _set_spacing(measures: Dataset, origin: Origin) -> None:
-    """Say how far apart the source's slices are; that of a segment alone is more where it leaves slices out."""
+    """Say how far apart the source's slices are; that of a segment alone is more where it leaves slices out.
+
+    Where the source does not say how thick its slices are, they are as thick as they are apart.
+    """
     heights = np.array([frame.distance for frame in origin.source.frames])
     gaps = np.diff(heights)
+    if not measures.get("SliceThickness"):
+        measures.SliceThickness = f"{float(np.median(gaps)):.8g}"
     if np.ptp(gaps) <= _EVEN_MM:
         measures.SpacingBetweenSlices = f"{float(gaps.mean()):.8g}"
     elif "SpacingBetweenSlices" in measures:

@@ -18,7 +18,7 @@ from OpenVocabCTLib.cli import app
 from OpenVocabCTLib.dicom import dicomweb
 from OpenVocabCTLib.prompts import PromptSet
 from OpenVocabCTLib.volume import CTVolume
-from Testing.openvocabct_lib.dicom.clinical_series import write_clinical
+from Testing.openvocabct_lib.dicom.clinical_series import write_clinical, write_enhanced
 from Testing.openvocabct_lib.dicom.test_reading import mixed, zipped
 from Testing.openvocabct_lib.dicom_series import SERIES
 from Testing.openvocabct_lib.fake_model import FakeStudy, fake_services, write_ct
@@ -161,6 +161,38 @@ def test_what_dicom_needs_is_looked_for_before_the_image_pass(tmp_path: Path, mo
         result = run("segment", tmp_path / "ct", "-p", "bones", "-o", output)
         check_refusal(result, missing.replace("_", "-"))
         assert "loading the model" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("unfit", "output"),
+    [({"PatientSex": "U"}, "out.dcm"), ({"StudyTime": "10:11:12"}, "out.dcm"), ({"PatientSize": ""}, None)],
+)
+def test_what_dicom_cannot_take_over_is_said_before_the_image_pass(
+    unfit: dict[str, str], output: str | None, tmp_path: Path
+) -> None:
+    """Anonymisers write such values; after minutes of work it would be too late to choose another format."""
+    for path in write_clinical(tmp_path / "ct", **unfit):
+        # A size with a comma, which pydicom does not write.
+        path.write_bytes(path.read_bytes().replace(b"\x10\x00\x20\x10DS\x00\x00", b"\x10\x00\x20\x10DS\x04\x001,80"))
+    result = run("segment", tmp_path / "ct", "-p", "bones", "-o", tmp_path / (output or "out.rtstruct.dcm"))
+    check_refusal(result, "cannot take over")
+    assert "image pass" not in result.stderr
+
+
+def test_a_ct_in_several_multi_frame_files_is_refused_before_the_image_pass(tmp_path: Path) -> None:
+    whole = write_enhanced(tmp_path / "whole")
+    frames, pixels = list(whole.PerFrameFunctionalGroupsSequence), whole.PixelData
+    size = 2 * whole.Rows * whole.Columns
+    for number, part in enumerate((slice(0, 5), slice(5, 9))):
+        whole.PerFrameFunctionalGroupsSequence, whole.NumberOfFrames = frames[part], part.stop - part.start
+        whole.PixelData = pixels[part.start * size : part.stop * size]
+        whole.SOPInstanceUID = whole.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number}"
+        (tmp_path / "ct").mkdir(exist_ok=True)
+        whole.save_as(tmp_path / "ct" / str(number), enforce_file_format=True)
+    result = run("segment", tmp_path / "ct", "-p", "bones", "-o", tmp_path / "out.dcm")
+    check_refusal(result, "the CT is spread over several multi-frame files: write .seg.nrrd instead")
+    assert "image pass" not in result.stderr
+    assert run("segment", tmp_path / "ct", "-p", "bones", "-o", tmp_path / "out.rtstruct.dcm").exit_code == 0
 
 
 def test_segment_one_series_of_many(tmp_path: Path) -> None:

@@ -283,6 +283,14 @@ def test_a_series_without_frame_of_reference(tmp_path: Path) -> None:
         result.write(tmp_path / "out.dcm")
 
 
+@pytest.mark.parametrize("thickness", [None, ""])
+def test_slices_that_do_not_say_how_thick_they_are(thickness: str | None, tmp_path: Path) -> None:
+    _, path = written(tmp_path, "tilted", SliceThickness=thickness)
+    measures = pydicom.dcmread(path).SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert measures.SliceThickness == measures.SpacingBetweenSlices
+    assert complaints(path) == []
+
+
 # --- reading --------------------------------------------------------------------------------------------------------
 
 CODE_KEYS_OF_DICOM = {
