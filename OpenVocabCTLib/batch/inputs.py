@@ -148,6 +148,7 @@ def sources_of(path: Path, output: Path, say: Say | None = None) -> Iterator[tup
     for folder, folders, files in os.walk(path):
         here = Path(folder)
         folders[:] = sorted(name for name in folders if (here / name).resolve() != output.resolve())
+        search.pass_over_links(here, folders)
         search.look_into(here, sorted(files))
     yield from ((source, search.name(source)) for source in search.all_found())
 
@@ -183,6 +184,12 @@ class _Search:
         elif kind is Kind.OTHER:
             self._pass_over(folder, kind)
         self._found += [folder / name for name in files if _is_volume(name) or self._is_zip_of_ct(folder / name)]
+
+    def pass_over_links(self, folder: Path, names: Iterable[str]) -> None:
+        """Name the links to folders, which are not followed: they can lead in circles."""
+        for name in names:
+            if (folder / name).is_symlink():
+                self._tell(f"{self.name(folder / name)} is a link to a folder: passed over, give it as an input itself")
 
     def all_found(self) -> tuple[Path, ...]:
         """Return the CTs, and the folders that hold nothing but damaged DICOM, so that reading them says so."""

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from OpenVocabCTLib.checks import SUBJECT
 from OpenVocabCTLib.dicom.frames import CT_IMAGE, ENHANCED_CT, HOUNSFIELD_TYPES, TAGS, Frame, damaged, frames_of, silent
-from OpenVocabCTLib.dicom.locations import Location, archives_kept_open, list_locations, looks_like_dicom
+from OpenVocabCTLib.dicom.locations import (
+    Location,
+    archives_kept_open,
+    linked_folders,
+    list_locations,
+    looks_like_dicom,
+)
 from OpenVocabCTLib.errors import InputError
 
 if TYPE_CHECKING:
@@ -66,6 +72,7 @@ class Catalogue:
         unplaced: number of CT images without a position.
         damaged: number of DICOM files that cannot be read.
         foreign: number of files that are not DICOM.
+        links: number of links to folders, which are not followed.
     """
 
     volumes: list[list[Frame]] = field(default_factory=list)
@@ -73,6 +80,7 @@ class Catalogue:
     unplaced: int = 0
     damaged: int = 0
     foreign: int = 0
+    links: int = 0
 
     @property
     def is_empty(self) -> bool:
@@ -131,6 +139,7 @@ class Catalogue:
         notes += [_count(number, reason, f"{reason}s") for reason, number in sorted(kinds.items())]
         notes.append(_count(self.damaged, "damaged DICOM file", "damaged DICOM files"))
         notes.append(_count(self.foreign, "file that is not DICOM", "files that are not DICOM"))
+        notes.append(_count(self.links, "link to a folder", "links to folders"))
         return tuple(note for note in notes if note)
 
 
@@ -148,7 +157,7 @@ def scan(source: Path) -> Catalogue:
     """
     import pydicom
 
-    catalogue = Catalogue()
+    catalogue = Catalogue(links=linked_folders(source))
     with silent(), archives_kept_open():
         for location in list_locations(source):
             with location.open() as file:
@@ -202,6 +211,8 @@ def no_ct(catalogue: Catalogue) -> InputError:
     """Explain why nothing of this can be segmented."""
     if catalogue.is_empty:
         what = "only damaged DICOM files" if catalogue.damaged else "no DICOM file"
+        if catalogue.links:
+            return InputError(f"{SUBJECT} holds {what}, but links to folders", "give a folder itself, not a link to it")
         return InputError(f"{SUBJECT} holds {what}", "give a volume file or the folder of a DICOM CT series")
     reasons = {reason for one in catalogue.left_out.values() for reason in one.reasons}
     if "image whose values are not in HU" in reasons:

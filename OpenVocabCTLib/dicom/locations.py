@@ -63,6 +63,8 @@ class Location:
 def list_locations(source: Path) -> tuple[Location, ...]:
     """List the files of a folder and its subfolders, of a zip, or the file itself, sorted by name.
 
+    Links to folders are not followed.
+
     Raises:
         InputError: the zip is damaged.
     """
@@ -74,6 +76,11 @@ def list_locations(source: Path) -> tuple[Location, ...]:
     else:
         return (Location(source),)
     return tuple(sorted(location for location in found if not is_bystander(location)))
+
+
+def linked_folders(source: Path) -> int:
+    """Count the links to folders below a folder, which `list_locations` does not follow: they can lead in circles."""
+    return sum(path.is_symlink() and path.is_dir() for path in source.rglob("*")) if source.is_dir() else 0
 
 
 def is_dicom_file(path: Path) -> bool:

@@ -55,6 +55,15 @@ def test_a_series_is_one_ct_with_what_is_below_it(tmp_path: Path) -> None:
     assert found(tmp_path) == (["p", "q"], ["p/more is read with the images in p, as one CT"])
 
 
+def test_links_to_folders_are_named(tmp_path: Path) -> None:
+    """Cohorts are often put together of links; a patient that is left out without a word is not missed."""
+    write_series(tmp_path / "archive" / "p1", ct_phantom())
+    write_series(tmp_path / "in" / "p2", ct_phantom())
+    (tmp_path / "in" / "p1").symlink_to(tmp_path / "archive" / "p1")
+    assert found(tmp_path) == (["p2"], ["p1 is a link to a folder: passed over, give it as an input itself"])
+    assert found(tmp_path, "p1", "p2") == (["p1", "p2"], [])
+
+
 def test_damaged_dicom_is_reported_by_reading_it_unless_there_is_a_ct(tmp_path: Path) -> None:
     (tmp_path / "in" / "p").mkdir(parents=True)
     (tmp_path / "in" / "p" / "1.dcm").write_bytes(b"cut off")

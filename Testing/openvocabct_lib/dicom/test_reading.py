@@ -332,6 +332,16 @@ def test_an_intensity_projection_is_no_ct_however_many_slices_it_has(
     assert volume.notes == ("18 intensity projections left out",)
 
 
+def test_links_to_folders_are_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_series(tmp_path / "archive", ct_phantom())
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "thick").symlink_to(tmp_path / "archive")
+    assert "holds no DICOM file, but links to folders: give a folder itself" in refusal(tmp_path / "study", capfd)
+    np.testing.assert_array_equal(CTVolume.read(tmp_path / "study" / "thick").array, ct_phantom())
+    write_series(tmp_path / "study" / "thin", ct_phantom())
+    assert CTVolume.read(tmp_path / "study").notes == ("1 link to a folder left out",)
+
+
 @pytest.mark.parametrize("wanted", ["2", f"{SERIES}.7"])
 def test_the_series_that_is_asked_for(wanted: str, tmp_path: Path) -> None:
     mixed(tmp_path)
