@@ -16,6 +16,7 @@ from typing import Any
 from OpenVocabCTLib.batch.inputs import Case, Say, check_inputs_stay, find_cases, one_case
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.output.formats import LABEL_MAP_SUFFIXES, SEG_NRRD, output_suffix
+from OpenVocabCTLib.output.places import Identity, identity
 from OpenVocabCTLib.output.segmentation import Overlap
 
 FORMATS = (SEG_NRRD, *LABEL_MAP_SUFFIXES)
@@ -97,9 +98,11 @@ def check_distinct(jobs: Iterable[Job]) -> None:
         InputError: there are some.
     """
     cases = tuple(job.case for job in jobs)
-    twice = [path for path, count in Counter(case.output for case in cases).items() if count > 1]
-    if twice:
-        raise InputError(f"two jobs would both be written to {twice[0].name}", "give each an output of its own")
+    taken: set[Identity] = set()
+    for case in cases:
+        if identity(case.output) in taken:
+            raise InputError(f"two jobs would both be written to {case.output.name}", "give each an output of its own")
+        taken.add(identity(case.output))
     check_inputs_stay(cases)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,21 @@ def test_two_results_in_one_file_are_refused(tmp_path: Path) -> None:
     check_distinct(jobs)
     with pytest.raises(InputError, match=r"written to a\.nrrd"):
         check_distinct([*jobs, *jobs])
+
+
+def test_two_names_of_one_result_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out" / "s").mkdir(parents=True)
+    (tmp_path / "out" / "link").symlink_to("s")
+
+    def check(*names: str) -> None:
+        check_distinct(Job(Case(tmp_path / name, name, tmp_path / "out" / name), ("liver",)) for name in names)
+
+    check("s/a.nrrd", "S/A.nrrd")
+    with pytest.raises(InputError, match=r"written to a\.nrrd"):
+        check("s/a.nrrd", "link/a.nrrd")
+    monkeypatch.setattr(sys, "platform", "darwin")  # whose disks do not tell upper from lower case
+    with pytest.raises(InputError, match=r"written to A\.nrrd"):
+        check("s/a.nrrd", "S/A.nrrd")
 
 
 def test_settings_change_with_everything_that_the_result_depends_on(tmp_path: Path) -> None:
