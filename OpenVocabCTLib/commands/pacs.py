@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from OpenVocabCTLib.caches import CACHE_VARIABLE, cache_folder
 from OpenVocabCTLib.commands.outputs import Written
 from OpenVocabCTLib.commands.terminal import Reporter
+from OpenVocabCTLib.commands.turns import turn
 from OpenVocabCTLib.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 SOURCE_PREFIX, STOW, STOW_PREFIX = "dicomweb+", "stow", "stow+"
 _PRIVATE = 0o700
+_WAITING = "waiting for another run with this series"
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,20 @@ class Exchange:
         return Written(tuple(path for path in written.files if path != self._fresh))
 
     @contextmanager
-    def open(self) -> Iterator[None]:
-        """Keep the folder while the run goes on; it is removed when the run succeeds."""
-        if self.is_remote or self.target is not None:
+    def open(self, reporter: Reporter) -> Iterator[None]:
+        """Keep the folder while the run goes on; it is removed when the run succeeds.
+
+        Another run with the same server and series would find, replace or remove its files: it waits.
+        """
+        if not self.is_remote and self.target is None:
+            yield
+            return
+        with ExitStack() as stack:
             try:
+                self.folder.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(turn(self.folder.with_suffix(".lock"), lambda: reporter.say(_WAITING)))
                 for folder in (self.folder, *([self.images] if self.is_remote else [])):
-                    folder.mkdir(parents=True, exist_ok=True)
+                    folder.mkdir(exist_ok=True)
                     folder.chmod(_PRIVATE)
                 # What a run left that ended before it stored its result is no answer to this one.
                 self._fresh.unlink(missing_ok=True)
@@ -103,8 +113,7 @@ class Exchange:
                 raise InputError(
                     "the folder for images in transit cannot be made", f"name another one in {CACHE_VARIABLE}"
                 ) from error
-        yield
-        if self.is_remote or self.target is not None:
+            yield
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def fetch(self, reporter: Reporter) -> None:

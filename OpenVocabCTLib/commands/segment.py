@@ -98,7 +98,7 @@ def segment(
         check_source(exchange.images)
     for line in lines_of_report(from_report) if from_report else ():
         reporter.say(line)
-    with exchange.open():
+    with exchange.open(reporter):
         outputs.check(exchange.images, prompts)
         exchange.fetch(reporter)
         services = _with_series(with_embedding_folder(services_of(context), cache), series)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +18,8 @@ from typer.testing import CliRunner, Result
 
 from OpenVocabCTLib.caches import CACHE_VARIABLE
 from OpenVocabCTLib.cli import app
+from OpenVocabCTLib.commands.pacs import Exchange
+from OpenVocabCTLib.commands.terminal import Reporter
 from OpenVocabCTLib.dicom import dicomweb
 from OpenVocabCTLib.dicom.dicomweb import Pacs, SeriesAddress
 from OpenVocabCTLib.errors import InputError, ResourceError
@@ -281,6 +284,32 @@ def test_an_answer_that_is_lost_does_not_make_a_duplicate(server: Orthanc, tmp_p
     assert len(server.segmentations()) == before + 1
     assert uid in {pydicom.dcmread(io.BytesIO(content)).SOPInstanceUID for content in server.segmentations()}
     relay.close()
+
+
+def test_two_runs_with_one_series_take_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each would remove the images of the other, and store the other's answer as its own."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    source, done = "dicomweb+http://127.0.0.1:1/studies/1.2/series/3.4", threading.Event()
+
+    def other_run() -> None:
+        with Exchange.plan(source, "stow").open(Reporter()):
+            done.set()
+
+    exchange = Exchange.plan(source, "stow")
+    other = threading.Thread(target=other_run)
+    with exchange.open(Reporter()):
+        other.start()
+        assert not done.wait(0.5)
+        (exchange.images / "1.dcm").write_bytes(b"an image")
+        with Exchange.plan(source.replace("3.4", "3.5"), "stow").open(Reporter()):
+            pass  # another series has its own folder
+        assert (exchange.images / "1.dcm").exists()
+    other.join(10)
+    assert done.is_set()
+    assert capsys.readouterr().err.count("waiting for another run with this series") == 1
+    assert kept(tmp_path) == []
 
 
 def test_only_missing_images_are_fetched(server: Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
