@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from OpenVocabCTLib.commands.turns import turn
 from OpenVocabCTLib.errors import InputError
-from OpenVocabCTLib.output.atomic import os_error
+from OpenVocabCTLib.output.atomic import os_error, replacing
 
 FILE_NAME = "manifest.jsonl"
 _BEGINNING = '{"case"'  # of a record, all that a power cut may have left of the first one
@@ -60,7 +61,7 @@ class Manifest:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._records: dict[str, Record] = {}
-        self._replaces = False
+        self._forgotten: frozenset[str] | None = None
 
     def load(self) -> None:
         """Read what earlier runs have done.
@@ -68,18 +69,7 @@ class Manifest:
         Raises:
             InputError: the file cannot be read, or is of something else, which adding to it would spoil.
         """
-        try:
-            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise os_error(error, self.path) from error
-        records = [record for record in map(_parsed, lines) if record is not None]
-        if not records and any(line.strip("\0 \t") and not line.startswith(_BEGINNING) for line in lines):
-            raise InputError(
-                f"{self.path.name} in the output folder is no record of a batch", "move it away, or use another folder"
-            )
-        self._records |= {record.output: record for record in records}
+        self._records |= self._read()
 
     def start_anew(self, outputs: Iterable[str]) -> None:
         """Forget what was done about some results; they stay until they are replaced.
@@ -91,9 +81,8 @@ class Manifest:
             InputError: as `load`.
         """
         self.load()
-        forgotten = set(outputs)
-        self._records = {output: record for output, record in self._records.items() if output not in forgotten}
-        self._replaces = True
+        self._forgotten = frozenset(outputs)
+        self._records = self._remembered(self._records)
 
     def add(self, record: Record) -> None:
         """Note one CT; when this returns, it is on the disk.
@@ -101,12 +90,18 @@ class Manifest:
         Raises:
             InputError, ResourceError: the file cannot be written.
         """
+        try:
+            # Several batches may write to one folder at the same time.
+            with turn(self.path.with_suffix(".lock"), lambda: None):
+                if self._forgotten is None:
+                    self._append(record)
+                else:
+                    self._records |= self._remembered(self._read())
+                    self._write_again(record)
+                    self._forgotten = None
+        except OSError as error:
+            raise os_error(error, self.path) from error
         self._records[record.output] = record
-        if self._replaces:
-            self._replaces = False
-            self._write("w", "".join(map(_line, self._records.values())))
-        else:
-            self._write("a", _line(record))
 
     def source(self, output: str) -> Path | None:
         """Return the CT that a result was made of, None where that is not known."""
@@ -122,16 +117,35 @@ class Manifest:
         """Return the records of some results, in this order; what has none is left out."""
         return tuple(self._records[output] for output in outputs if output in self._records)
 
-    def _write(self, mode: str, text: str) -> None:
+    def _read(self) -> dict[str, Record]:
         try:
-            # After a line that was cut off, a new one begins.
-            cut = mode == "a" and not _ends_a_line(self.path)
-            with self.path.open(mode, encoding="utf-8") as stream:
-                stream.write("\n" * cut + text)
-                stream.flush()
-                os.fsync(stream.fileno())
+            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return {}
         except OSError as error:
             raise os_error(error, self.path) from error
+        records = [record for record in map(_parsed, lines) if record is not None]
+        if not records and any(line.strip("\0 \t") and not line.startswith(_BEGINNING) for line in lines):
+            raise InputError(
+                f"{self.path.name} in the output folder is no record of a batch", "move it away, or use another folder"
+            )
+        return {record.output: record for record in records}
+
+    def _remembered(self, records: dict[str, Record]) -> dict[str, Record]:
+        return {output: record for output, record in records.items() if output not in (self._forgotten or ())}
+
+    def _append(self, record: Record) -> None:
+        # After a line that was cut off, a new one begins.
+        cut = not _ends_a_line(self.path)
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write("\n" * cut + _line(record))
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def _write_again(self, record: Record) -> None:
+        with replacing(self.path) as temporary:
+            records = self._records | {record.output: record}
+            temporary.write_text("".join(map(_line, records.values())), encoding="utf-8")
 
 
 def _line(record: Record) -> str:

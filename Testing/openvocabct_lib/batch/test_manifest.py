@@ -56,6 +56,20 @@ def test_start_anew_and_no_file(tmp_path: Path) -> None:
     assert (again.source("kept.nrrd"), again.source("b.nrrd")) == (Path("/x/kept.nii"), None)
 
 
+def test_two_batches_at_once_keep_the_records_of_each_other(tmp_path: Path) -> None:
+    """As those of a cluster's job array do that write to one folder."""
+    runs = [Manifest(tmp_path / "manifest.jsonl") for _ in range(2)]
+    for name, run in zip("ab", runs, strict=True):
+        run.start_anew([f"{name}{number}.nrrd" for number in range(3)])
+    for number in range(3):
+        for name, run in zip("ab", runs, strict=True):
+            run.add(Record(f"{name}{number}", f"{name}{number}.nrrd", "s"))
+    again = Manifest(tmp_path / "manifest.jsonl")
+    again.load()
+    assert len(again.records([f"{name}{number}.nrrd" for name in "ab" for number in range(3)])) == 6
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.jsonl"]
+
+
 @pytest.mark.parametrize("start", [Manifest.load, lambda manifest: manifest.start_anew([])])
 def test_a_file_of_something_else_is_left_alone(start: Callable[[Manifest], None], tmp_path: Path) -> None:
     (tmp_path / "manifest.jsonl").write_text('{"input": "a.nii.gz", "prompts": ["liver"]}\n')
