@@ -28,9 +28,13 @@ def list_series(
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """List the series, and say of each whether it can be segmented; names of patients are not shown."""
+    """List the series, and say of each whether it can be segmented, and of one that it is taken by default.
+
+    Names of patients are not shown.
+    """
     from OpenVocabCTLib.checks import naming
     from OpenVocabCTLib.dicom import scan
+    from OpenVocabCTLib.dicom.series import largest
     from OpenVocabCTLib.volume import printable
 
     if not source.exists():
@@ -40,8 +44,10 @@ def list_series(
     series = catalogue.summaries()
     if not series:
         raise InputError(f"{printable(source)} holds no DICOM file", "give a folder or zip of DICOM")
+    taken = largest(catalogue.volumes)[0].series_uid if catalogue.volumes else None
     if as_json:
-        print_json({"series": [asdict(one) for one in series], "notes": list(catalogue.notes())})
+        records = [asdict(one) | {"taken": one.series_uid == taken and not one.reason} for one in series]
+        print_json({"series": records, "notes": list(catalogue.notes())})
         return
     studies = {uid: number for number, uid in enumerate(dict.fromkeys(one.study_uid for one in series), start=1)}
     rows = [
@@ -50,7 +56,7 @@ def list_series(
             str(one.number),
             one.modality or NOTHING,
             str(one.images),
-            one.reason or "can be segmented",
+            one.reason or ("taken by default" if one.series_uid == taken else "can be segmented"),
             one.description or NOTHING,
             one.series_uid,
         )

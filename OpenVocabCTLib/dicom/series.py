@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,11 +74,15 @@ def read_series(source: Path, series: str | None = None) -> Series:
     return Series(array, geometry, notes, DicomSource(tuple(frames)), resampled=bool(uneven or tilt))
 
 
+def largest(volumes: Sequence[list[Frame]]) -> list[Frame]:
+    """Return the volume that is read if none is asked for: the one with the most slices, of these the lowest number."""
+    return max(volumes, key=lambda volume: (distinct(volume), -volume[0].series_number))
+
+
 def _choose(catalogue: Catalogue, wanted: str | None) -> tuple[list[Frame], tuple[str, ...]]:
     if not catalogue.volumes:
         raise no_ct(catalogue)
-    volumes = catalogue.volumes if wanted is None else _matching(catalogue, wanted)
-    best = max(volumes, key=lambda volume: (distinct(volume), -volume[0].series_number))
+    best = largest(catalogue.volumes if wanted is None else _matching(catalogue, wanted))
     notes = []
     if len(catalogue.volumes) > 1:
         others = f"{len(catalogue.volumes) - 1} other CT series left out"

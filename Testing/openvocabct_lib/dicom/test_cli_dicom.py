@@ -48,7 +48,10 @@ def test_list_says_what_can_be_segmented(tmp_path: Path) -> None:
     assert "1 file that is not DICOM left out" in answer["notes"]
     table = run("dicom", "list", tmp_path).stdout.splitlines()
     assert len(table) == 5
-    assert sum("can be segmented" in line for line in table) == 2
+    assert sum("can be segmented" in line for line in table) == 1
+    # The one that `segment` reads.
+    assert [number for number, one in rows.items() if one["taken"]] == [4]
+    assert [line.endswith(SERIES) for line in table if "taken by default" in line] == [True]
 
 
 def test_list_of_a_zip_names_no_patient(tmp_path: Path) -> None:
