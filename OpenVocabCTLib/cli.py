@@ -25,7 +25,7 @@ from OpenVocabCTLib.commands.prompts import prompts
 from OpenVocabCTLib.commands.segment import segment
 from OpenVocabCTLib.commands.serve import serve
 from OpenVocabCTLib.commands.services import Services
-from OpenVocabCTLib.commands.terminal import one_line, tolerate_any_character
+from OpenVocabCTLib.commands.terminal import one_line, open_closed_streams, tolerate_any_character
 from OpenVocabCTLib.errors import Cancelled, OpenVocabCTError
 from OpenVocabCTLib.memory import keep_freed_memory
 
@@ -116,6 +116,7 @@ def main(args: Sequence[str] | None = None, services: Services | None = None) ->
         args: the words after the program's name; those of this process by default.
         services: what the commands read volumes and load models with; the real ones by default.
     """
+    open_closed_streams()
     tolerate_any_character()
     keep_freed_memory()
     typer.main.get_command(app).main(args, obj=services)

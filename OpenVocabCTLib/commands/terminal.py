@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,16 @@ def one_line(text: str) -> str:
     """Make text safe to print: no control or formatting characters, no line breaks, bounded length."""
     safe = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * _LONGEST_LINE]).split())
     return safe if len(safe) <= _LONGEST_LINE else f"{safe[: _LONGEST_LINE - 3]}..."
+
+
+def open_closed_streams() -> None:
+    """Give standard streams that who started the program has closed: messages go nowhere, not into the next open file.
+
+    Libraries write to the numbers 1 and 2, whatever these are by then.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 it stays open
 
 
 def tolerate_any_character() -> None:

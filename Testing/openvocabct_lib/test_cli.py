@@ -361,6 +361,16 @@ def test_whole_process(ct: Path, tmp_path: Path) -> None:
     assert json.loads(stdout)["segments"][0]["found"] is True
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
+def test_closed_streams(closed: str, ct: Path, tmp_path: Path) -> None:
+    words = (sys.executable, "-m", "Testing.openvocabct_lib.fake_model", "segment", ct, "-p", "bones", "-o")
+    line = shlex.join([*map(str, words), str(tmp_path / "out.seg.nrrd")])
+    ended = subprocess.run(["sh", "-c", f"{line} {closed}"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "out.seg.nrrd").is_file()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to a single process on Windows")
 def test_interrupt_leaves_nothing_and_exits_130(ct: Path, tmp_path: Path) -> None:
     process = start("segment", ct, "-p", "bones", "-o", tmp_path / "out.seg.nrrd", tile_seconds=0.3)
