@@ -64,7 +64,9 @@ class Exchange:
             from OpenVocabCTLib.dicom.dicomweb import check_library
 
             check_library()
-        name = hashlib.sha256(f"{source}\n{target}".encode()).hexdigest()[:24]
+        # Of two patients in two current folders, both called "ct", each is a CT of its own.
+        whole = source if source.startswith(SOURCE_PREFIX) else os.path.abspath(source)
+        name = hashlib.sha256(f"{whole}\n{target}".encode("utf-8", "surrogateescape")).hexdigest()[:24]
         return cls(source, target, cache_folder() / "pacs" / name)
 
     @property

@@ -312,6 +312,15 @@ def test_two_runs_with_one_series_take_turns(
     assert kept(tmp_path) == []
 
 
+def test_the_same_relative_path_elsewhere_is_another_ct(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = set()
+    for patient in ("p1", "p2"):
+        (tmp_path / patient).mkdir()
+        monkeypatch.chdir(tmp_path / patient)
+        folders |= {Exchange.plan(source, "stow+http://127.0.0.1:1/x").folder for source in ("ct", "./ct")}
+    assert len(folders) == 2
+
+
 def test_only_missing_images_are_fetched(server: Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     address = SeriesAddress(server.base, str(PATIENT["StudyInstanceUID"]), SERIES)
     (tmp_path / "images").mkdir()
