@@ -31,7 +31,8 @@ def check_output(path: str | os.PathLike[str], suffixes: Sequence[str] = SEGMENT
         The suffix of `path`, lower case: one of `suffixes`.
 
     Raises:
-        InputError: on an unknown suffix, a folder that does not exist or cannot be written, or a path that is a folder.
+        InputError: on an unknown suffix, a folder that does not exist or cannot be written, a path that is a folder, or
+            one that its writer cannot read.
     """
     path = Path(path)
     suffix = output_suffix(path, suffixes)
@@ -45,7 +46,19 @@ def check_output(path: str | os.PathLike[str], suffixes: Sequence[str] = SEGMENT
         probe_folder(target.parent)
     except OSError as error:
         raise os_error(error, path) from error
+    if suffix in LABEL_MAP_SUFFIXES:
+        _check_letters(target, path)
     return suffix
+
+
+def _check_letters(target: Path, path: Path) -> None:
+    """Refuse a path with bytes that are no text, as Latin-1 names of other systems: SimpleITK ends the process."""
+    try:
+        str(target).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the name of {path.name} or of one of its folders is not in UTF-8", "rename it, or write .seg.nrrd"
+        ) from error
 
 
 def output_suffix(path: Path, suffixes: Sequence[str] = SEGMENTATION_SUFFIXES) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -168,6 +169,19 @@ def test_a_file_in_place_of_the_folder_and_the_reverse_are_refused(tmp_path: Pat
 def test_a_name_that_the_disk_cannot_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         check_output(tmp_path / ("x" * 300 + ".nii"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names of any bytes")
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    """Copied from a disk with Latin-1 names; SimpleITK ends the whole process on them."""
+    folder = tmp_path / os.fsdecode(b"M\xfcller")
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    for place in (folder, tmp_path / "link"):
+        for suffix in LABEL_MAP_SUFFIXES:
+            with pytest.raises(InputError, match="is not in UTF-8"):
+                check_output(place / f"out{suffix}")
+        assert check_output(place / "out.seg.nrrd") == ".seg.nrrd"
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
