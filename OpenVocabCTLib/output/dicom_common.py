@@ -63,7 +63,26 @@ class Origin:
             for keyword in _MAY_BE_EMPTY:
                 if keyword not in header:
                     setattr(header, keyword, "")
+        if source.frames[0].number is not None:
+            _share(headers[0], source.frames[0].number)
         return cls(source, headers, source.onto_frames(segmentation.geometry))
+
+
+def _share(header: Dataset, number: int) -> None:
+    """Say once what the frames of an enhanced CT have in common, where they say it one by one; highdicom asks for that.
+
+    Args:
+        header: its attributes.
+        number: of a frame of the volume, whose frames have the same plane and pixels.
+    """
+    from pydicom import Dataset
+
+    shared = header.get("SharedFunctionalGroupsSequence") or [Dataset()]
+    own = header.PerFrameFunctionalGroupsSequence[number]
+    for group in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
+        if group not in shared[0]:
+            setattr(shared[0], group, own[group].value)
+    header.SharedFunctionalGroupsSequence = shared
 
 
 def check_volume(ct: CTVolume, make: Callable[[Segmentation], Dataset]) -> None:

@@ -187,6 +187,28 @@ def test_an_enhanced_ct_as_source(position: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(pixels[..., number], segment.mask)
 
 
+@pytest.mark.parametrize("left", [True, False])
+def test_an_enhanced_ct_whose_frames_say_all_by_themselves(left: bool, tmp_path: Path) -> None:
+    source = write_enhanced(tmp_path / "ct" / "1", "oblique")
+    shared = source.SharedFunctionalGroupsSequence[0]
+    for frame in source.PerFrameFunctionalGroupsSequence:
+        frame.PixelMeasuresSequence = shared.PixelMeasuresSequence
+        frame.PlaneOrientationSequence = shared.PlaneOrientationSequence
+    if left:
+        del shared.PixelMeasuresSequence, shared.PlaneOrientationSequence
+    else:
+        del source.SharedFunctionalGroupsSequence
+    source.save_as(tmp_path / "ct" / "1", enforce_file_format=True)
+    result = segmented(CTVolume.read(tmp_path / "ct"))
+    result.write(tmp_path / "out.dcm")
+    assert complaints(tmp_path / "out.dcm") == []
+    seg = highdicom.seg.segread(tmp_path / "out.dcm")
+    numbers = [frame.number + 1 for frame in result.ct.dicom.frames]  # type: ignore[union-attr, operator]
+    pixels = seg.get_pixels_by_source_frame(source.SOPInstanceUID, numbers, assert_missing_frames_are_empty=True)
+    for number, segment in enumerate(result.found):
+        np.testing.assert_array_equal(pixels[..., number], segment.mask)
+
+
 def test_frames_that_end_inside_of_a_byte(tmp_path: Path) -> None:
     """15 x 13 pixels: the frames of different segments share bytes."""
     from Testing.openvocabct_lib.ct_phantoms import ct_phantom
