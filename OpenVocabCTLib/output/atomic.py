@@ -58,6 +58,8 @@ def probe_folder(folder: Path) -> None:
 
 def os_error(error: OSError, path: Path) -> OpenVocabCTError:
     """Return what to tell the user about a failed write."""
+    while error.errno is None and isinstance(error.__cause__, OSError):  # pydicom puts it into one without its number
+        error = error.__cause__
     if error.errno in _FULL:
         return ResourceError(
             f"the disk of {path.name} is full or limits the size of a file", "free some disk space or write elsewhere"

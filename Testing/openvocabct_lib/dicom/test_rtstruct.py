@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from OpenVocabCTLib.errors import ResourceError
 from OpenVocabCTLib.output.rtstruct import outlines
 from OpenVocabCTLib.output.tg263 import tg263_concepts, tg263_name
 from OpenVocabCTLib.prompts import PromptSet, Vocabulary
@@ -20,6 +21,7 @@ from OpenVocabCTLib.volume import CTVolume
 from Testing.openvocabct_lib.dicom.clinical_series import POSITIONS, segmented, write_clinical, write_enhanced
 from Testing.openvocabct_lib.dicom.test_dicom_seg import complaints
 from Testing.openvocabct_lib.output.output_cases import box_mask, segmentation
+from Testing.openvocabct_lib.output.test_output_files import file_size_limit
 
 
 def filled(polygons: list[NDArray[np.float64]], shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -138,6 +140,15 @@ def test_every_tg263_name_is_understood_and_fits() -> None:
     assert tg263_name(None) is tg263_name("left_rib_3") is None
     # Formed as if they were names of the list, which has none for these.
     assert {"A_Aorta_Abd", "Airway", "A_Iliac_Cmn_L", "Bone_Sacrum", "Bone_Sternum"}.isdisjoint(names.values())
+
+
+def test_a_full_disk_is_said(tmp_path: Path) -> None:
+    write_clinical(tmp_path / "ct")
+    volume = CTVolume.read(tmp_path / "ct")
+    noise = np.random.default_rng(0).random(volume.geometry.shape) > 0.5  # more than fits into a buffer
+    with file_size_limit(2000), pytest.raises(ResourceError, match=r"the disk of x\.rtstruct\.dcm is full"):
+        segmentation({"body": noise}, volume.geometry, volume).write(tmp_path / "x.rtstruct.dcm")
+    assert [path.name for path in tmp_path.iterdir()] == ["ct"]
 
 
 def test_no_two_structures_have_one_name(tmp_path: Path) -> None:
