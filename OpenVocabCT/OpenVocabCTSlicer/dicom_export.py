@@ -15,7 +15,10 @@ from typing import Any
 
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.output.atomic import os_error
+from OpenVocabCTLib.worker.steps import run
 from OpenVocabCTSlicer.belonging import check_belonging, reference_of
+from OpenVocabCTSlicer.label_images import StoredMask
+from OpenVocabCTSlicer.segment_tags import SegmentTags
 
 Node = Any  # MRML nodes come without type information.
 
@@ -57,7 +60,7 @@ class DicomExport:
 
         Raises:
             InputError: the CT does not come from the database, the segmentation belongs to another CT, the plug-in is
-                missing or refuses, or the folder cannot be written; nothing is changed then.
+                missing or refuses, or the folder cannot be written; where the segmentation belongs is unchanged then.
         """
         uids = self._instances(volume)
         if segmentation is None or segmentation.GetSegmentation().GetNumberOfSegments() == 0:
@@ -74,6 +77,7 @@ class DicomExport:
                 raise InputError(
                     "Slicer's DICOM plug-in does not take this segmentation", "check its series in the DICOM module"
                 )
+            _tell_makers(segmentation)
             try:
                 return _export(plugin, exportables, folder)
             except OSError as error:
@@ -126,6 +130,16 @@ def _with_reference(segmentation: Node, volume: Node) -> Iterator[None]:
         segmentation.SetNodeReferenceID(segmentation.GetReferenceImageGeometryReferenceRole(), None)
         content.SetConversionParameter(name, before)
         raise
+
+
+def _tell_makers(segmentation: Node) -> None:
+    """Note of our segments whether their voxels were edited since; others say themselves who made them."""
+    content = segmentation.GetSegmentation()
+    for segment_id in content.GetSegmentIDs():
+        tags = SegmentTags(content.GetSegment(segment_id))
+        if tags.prompt_key is not None:
+            digest = run(run(StoredMask.of(segmentation, segment_id)).digest())
+            tags.tell_maker(with_help=not tags.has_mask(digest))
 
 
 def _export(plugin: Any, exportables: Any, folder: Path) -> tuple[Path, ...]:

@@ -11,6 +11,7 @@ from OpenVocabCTSlicer.combine import combine
 from OpenVocabCTSlicer.logic import Request
 from OpenVocabCTSlicer.progress_view import ProgressView
 from OpenVocabCTSlicer.prompts_text import split_prompts
+from OpenVocabCTSlicer.segment_tags import SegmentTags
 from OpenVocabCTSlicer.strings import _
 from OpenVocabCTSlicer.task_runner import TaskRunner, sentence
 from OpenVocabCTSlicer.tools import Tools
@@ -190,6 +191,7 @@ class TextPrompt:
             "remove": kinds.ModificationModeRemove,
         }[change.operation]
         self._effect.modifySegmentByLabelmap(target.segmentation, target.segment_id, change.labelmap, mode, False)
+        SegmentTags(target.segmentation.GetSegmentation().GetSegment(target.segment_id)).tell_maker(with_help=True)
         unusual = "; ".join(f"{segment.name}: {doubt}" for segment in answer for doubt in segment.doubts)
         if unusual:
             self._ui.messageLabel.text = _("Unusual: {doubt}").format(doubt=unusual)

@@ -16,6 +16,8 @@ SENTENCE = "OpenVocabCT.Sentence"
 # The voxels as we wrote them last, and name and colour as we gave them: whether the user changed them since.
 MASK = "OpenVocabCT.Mask"
 LOOK = "OpenVocabCT.Look"
+# Who made the segment, for Slicer's DICOM plug-ins: without these they write that a person drew it.
+ALGORITHM_TYPE, ALGORITHM_NAME = "DICOM.SegmentAlgorithmType", "DICOM.SegmentAlgorithmName"
 
 
 def tag_of(segment: Any, name: str) -> str | None:
@@ -49,6 +51,14 @@ class SegmentTags:
         self._segment.SetTag(PROMPT, _storable(prompt))
         self._segment.SetTag(THRESHOLD, f"{threshold:.4g}")
         self._segment.SetTag(MASK, mask_digest)
+        self.tell_maker(with_help=False)
+
+    def tell_maker(self, with_help: bool) -> None:
+        """Note for DICOM that the segment was computed, and whether a person had a hand in its voxels."""
+        kind = "SEMIAUTOMATIC" if with_help else "AUTOMATIC"
+        for name, value in ((ALGORITHM_TYPE, kind), (ALGORITHM_NAME, "OpenVocabCT")):
+            if self._get(name) != value:
+                self._segment.SetTag(name, value)
 
     @property
     def sentence(self) -> str:
@@ -65,7 +75,11 @@ class SegmentTags:
 
     def is_unchanged(self, mask_digest: str) -> bool:
         """Say whether voxels, name and colour are as we made them; False where that is not known."""
-        return self._get(MASK) == mask_digest and self._get(LOOK) == self._look()
+        return self.has_mask(mask_digest) and self._get(LOOK) == self._look()
+
+    def has_mask(self, mask_digest: str) -> bool:
+        """Say whether the voxels are those that we wrote last; False where that is not known."""
+        return self._get(MASK) == mask_digest
 
     def _look(self) -> str:
         colour = tuple(round(255 * channel) for channel in self._segment.GetColor())

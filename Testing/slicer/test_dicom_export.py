@@ -6,13 +6,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import slicer
 import vtk
 
 from OpenVocabCTLib.errors import InputError
+from OpenVocabCTLib.worker.steps import run
 from OpenVocabCTSlicer.dicom_export import PLUGIN, REFERENCED_INSTANCES, VOLUME_INSTANCES, DicomExport
-from Testing.slicer.scenes import ct_node, segmentation_node
+from OpenVocabCTSlicer.segment_tags import ALGORITHM_NAME, ALGORITHM_TYPE
+from OpenVocabCTSlicer.segments import SegmentWriter
+from Testing.slicer.scenes import SHAPE, box_mask, ct_node, edit, grid, ids, segmentation, segmentation_node, tag
 
 UIDS = ("1.2.3", "1.2.4")
 
@@ -29,6 +33,8 @@ class Plugin:
         return [SimpleNamespace(directory="", item=item)] if known and self._takes else []
 
     def export(self, exportables: list[Any]) -> str:
+        node = self._scene.segmentation
+        self._scene.makers = {segment_id: tag(node, segment_id, ALGORITHM_TYPE) for segment_id in ids(node)}
         for number in range(self._files):
             Path(exportables[0].directory, f"seg{number}.dcm").write_bytes(b"x")
         return self._complaint
@@ -53,6 +59,7 @@ class Scene:
         self.hierarchy.CreateItem(self.study, self.volume)
         self.hierarchy.CreateItem(self.hierarchy.GetSceneItemID(), self.segmentation)
         self.known = set(UIDS)
+        self.makers: dict[str, str | None] = {}
         self.database = SimpleNamespace(fileForInstance=lambda uid: f"/db/{uid}" if uid in self.known else "")
 
     def export(self, folder: Path, volume: Any = None, **plugin: Any) -> tuple[Path, ...]:
@@ -87,6 +94,20 @@ def test_the_segmentation_is_related_to_its_images_and_exported(tmp_path: Path) 
     item = scene.hierarchy.GetItemByDataNode(scene.segmentation)
     assert scene.hierarchy.GetItemParent(item) == scene.study
     assert scene.hierarchy.GetItemAttribute(item, REFERENCED_INSTANCES).split() == list(UIDS)
+
+
+def test_nothing_that_was_computed_is_called_drawn_by_hand(tmp_path: Path) -> None:
+    # Slicer's plug-in writes "MANUAL" for a segment that does not say how it was made.
+    scene = Scene()
+    mask = box_mask(SHAPE, (0, 0, 0), (3, 3, 3))
+    answers = segmentation({"liver": mask, "spleen": np.roll(mask, 3, axis=0)}, grid(shape=SHAPE))
+    run(SegmentWriter().write(scene.segmentation, scene.volume, answers))
+    scene.export(tmp_path)
+    assert scene.makers == {"left_kidney": None, "liver": "AUTOMATIC", "spleen": "AUTOMATIC"}
+    assert tag(scene.segmentation, "liver", ALGORITHM_NAME) == "OpenVocabCT"
+    edit(scene.segmentation, "spleen", mask)
+    scene.export(tmp_path)
+    assert scene.makers == {"left_kidney": None, "liver": "AUTOMATIC", "spleen": "SEMIAUTOMATIC"}
 
 
 def test_a_segmentation_of_another_ct_is_refused(tmp_path: Path) -> None:

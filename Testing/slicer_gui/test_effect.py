@@ -19,7 +19,7 @@ from OpenVocabCTLib.worker.steps import run
 from Testing.openvocabct_lib.output.output_cases import box_mask, grid, segmentation
 from Testing.pythonqt.modules import application
 from Testing.pythonqt.proxies import unwrap
-from Testing.slicer.scenes import SHAPE, ct_node, mask_of, segmentation_node
+from Testing.slicer.scenes import SHAPE, ct_node, mask_of, segmentation_node, tag
 from Testing.slicer_gui.fakes import FakeInstaller, FakeLogic, tools
 from Testing.slicer_gui.gui import click, press, show, type_text, wait_until
 
@@ -160,6 +160,7 @@ def test_modes(bench: Bench, mode: str, expected: np.ndarray) -> None:
     assert np.array_equal(bench.mask("spleen"), OTHER), "overlap is allowed here: the neighbour keeps every voxel"
     assert bench.logic.requests[0].prompts == ("stomach",)
     assert bench.ui.messageLabel.text == ""
+    assert tag(bench.node, "liver", "DICOM.SegmentAlgorithmType") == "SEMIAUTOMATIC"
 
 
 def test_undo_is_one_step(bench: Bench) -> None:
