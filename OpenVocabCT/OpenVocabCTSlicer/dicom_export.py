@@ -17,6 +17,7 @@ from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.output.atomic import os_error
 from OpenVocabCTLib.worker.steps import run
 from OpenVocabCTSlicer.belonging import check_belonging, reference_of
+from OpenVocabCTSlicer.dicom_place import check_place
 from OpenVocabCTSlicer.label_images import StoredMask
 from OpenVocabCTSlicer.segment_tags import SegmentTags
 
@@ -59,8 +60,9 @@ class DicomExport:
             The files that were written.
 
         Raises:
-            InputError: the CT does not come from the database, the segmentation belongs to another CT, the plug-in is
-                missing or refuses, or the folder cannot be written; where the segmentation belongs is unchanged then.
+            InputError: the CT does not come from the database or was moved since, the segmentation belongs to another
+                CT, the plug-in is missing or refuses, or the folder cannot be written; where the segmentation belongs
+                is unchanged then.
         """
         uids = self._instances(volume)
         if segmentation is None or segmentation.GetSegmentation().GetNumberOfSegments() == 0:
@@ -70,6 +72,7 @@ class DicomExport:
                 "Slicer has no plug-in that writes DICOM SEG", "install the extension QuantitativeReporting"
             )
         check_belonging(segmentation, volume, "choose the CT that it belongs to")
+        check_place(volume, segmentation, self._database, uids)
         with self._related(segmentation, volume, uids) as item:
             plugin = self._plugins[PLUGIN]()
             exportables = plugin.examineForExport(item)

@@ -16,7 +16,20 @@ from OpenVocabCTLib.worker.steps import run
 from OpenVocabCTSlicer.dicom_export import PLUGIN, REFERENCED_INSTANCES, VOLUME_INSTANCES, DicomExport
 from OpenVocabCTSlicer.segment_tags import ALGORITHM_NAME, ALGORITHM_TYPE
 from OpenVocabCTSlicer.segments import SegmentWriter
-from Testing.slicer.scenes import SHAPE, box_mask, ct_node, edit, grid, ids, segmentation, segmentation_node, tag
+from OpenVocabCTSlicer.volumes import ijk_to_ras
+from Testing.slicer.scenes import (
+    SHAPE,
+    box_mask,
+    ct_node,
+    edit,
+    grid,
+    ids,
+    put_under,
+    segmentation,
+    segmentation_node,
+    tag,
+    vtk_matrix,
+)
 
 UIDS = ("1.2.3", "1.2.4")
 
@@ -60,7 +73,12 @@ class Scene:
         self.hierarchy.CreateItem(self.hierarchy.GetSceneItemID(), self.segmentation)
         self.known = set(UIDS)
         self.makers: dict[str, str | None] = {}
-        self.database = SimpleNamespace(fileForInstance=lambda uid: f"/db/{uid}" if uid in self.known else "")
+        # Image Position (Patient) by file, as ctkDICOMDatabase gives it; "" where a file has none of its own.
+        self.positions: dict[str, str] = {}
+        self.database = SimpleNamespace(
+            fileForInstance=lambda uid: f"/db/{uid}" if uid in self.known else "",
+            fileValue=lambda file, tag: self.positions.get(file, "") if tag == "0020,0032" else "",
+        )
 
     def export(self, folder: Path, volume: Any = None, **plugin: Any) -> tuple[Path, ...]:
         exporter = DicomExport({PLUGIN: lambda: Plugin(self, **plugin)}, self.database, self.hierarchy)
@@ -108,6 +126,42 @@ def test_nothing_that_was_computed_is_called_drawn_by_hand(tmp_path: Path) -> No
     edit(scene.segmentation, "spleen", mask)
     scene.export(tmp_path)
     assert scene.makers == {"left_kidney": None, "liver": "AUTOMATIC", "spleen": "SEMIAUTOMATIC"}
+
+
+def place_images(scene: Scene) -> None:
+    """Give the images the places of the CT's slices as it is now."""
+    lps = np.diag([-1.0, -1, 1, 1]) @ ijk_to_ras(scene.volume)
+    for k, uid in enumerate(UIDS):
+        scene.positions[f"/db/{uid}"] = "\\".join(f"{value:.6f}" for value in (lps @ [0, 0, k, 1])[:3])
+
+
+@pytest.mark.parametrize("who", [("volume",), ("volume", "segmentation")])
+def test_a_ct_that_was_moved_for_itself_is_refused(who: tuple[str, ...], tmp_path: Path) -> None:
+    # The masks are where the CT was moved to, while a DICOM file would be shown on the images, which stayed.
+    scene = Scene()
+    place_images(scene)
+    before = scene.relations()
+    moved = np.eye(4)
+    moved[:3, 3] = 3.3, 0, 0
+    transform = put_under(scene.scene, scene.volume, moved)
+    if "segmentation" in who:
+        scene.segmentation.SetAndObserveTransformNodeID(transform.GetID())
+        assert scene.export(tmp_path), "both under one transform are to each other as before"
+        for node in (scene.volume, scene.segmentation):
+            node.HardenTransform()
+        before = scene.relations()
+    with pytest.raises(InputError, match=r"different transforms|no longer where its DICOM images are"):
+        scene.export(tmp_path)
+    assert scene.relations() == before
+
+
+def test_a_ct_that_was_cropped_is_still_in_its_place(tmp_path: Path) -> None:
+    scene = Scene()
+    place_images(scene)
+    matrix = ijk_to_ras(scene.volume)
+    matrix[:3, 3] = (matrix @ [2, 1, 1, 1])[:3]
+    scene.volume.SetIJKToRASMatrix(vtk_matrix(matrix))
+    assert scene.export(tmp_path)
 
 
 def test_a_segmentation_of_another_ct_is_refused(tmp_path: Path) -> None:
