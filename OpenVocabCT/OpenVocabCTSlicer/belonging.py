@@ -30,6 +30,20 @@ def belongs_to_another(segmentation_node: Node | None, volume_node: Node | None)
     return grid is not None and not _is_grid_of(grid, segmentation_node, volume_node)
 
 
+def check_patient(segmentation_node: Node, volume_node: Node) -> None:
+    """Check that DICOM does not call the patient of a segmentation's CT another one than that of a volume.
+
+    Raises:
+        InputError: it does.
+    """
+    reference = reference_of(segmentation_node)
+    if reference is None or reference is volume_node:
+        return
+    patients = {patient for patient in (_patient_of(reference), _patient_of(volume_node)) if patient}
+    if len(patients) > 1:
+        raise InputError("the segmentation belongs to another patient", "choose a new one, or a CT of that patient")
+
+
 def check_belonging(
     segmentation_node: Node, volume_node: Node, todo: str = "choose a new one, or the CT that it belongs to"
 ) -> None:
@@ -40,6 +54,16 @@ def check_belonging(
     """
     if belongs_to_another(segmentation_node, volume_node):
         raise InputError("the segmentation belongs to another CT", todo)
+
+
+def _patient_of(volume_node: Node) -> int:
+    """Return the subject hierarchy's item of a volume's patient, 0 where there is none."""
+    import slicer
+
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volume_node.GetScene())
+    item = hierarchy.GetItemByDataNode(volume_node)
+    level = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelPatient()
+    return int(hierarchy.GetItemAncestorAtLevel(item, level)) if item else 0
 
 
 def _grid_of(segmentation_node: Node) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from OpenVocabCTLib.errors import Cancelled, InputError
 from OpenVocabCTLib.output.segmentation import Segmentation
+from OpenVocabCTSlicer.belonging import check_patient, reference_of
 from OpenVocabCTSlicer.combine import combine
 from OpenVocabCTSlicer.logic import Request
 from OpenVocabCTSlicer.progress_view import ProgressView
@@ -150,6 +151,7 @@ class TextPrompt:
             raise InputError(_("no segment is selected"), _("add or select a segment above"))
         if volume is None:
             raise InputError(_("no source volume is chosen"), _("choose the CT above"))
+        check_patient(segmentation, volume)
         mode = MODES[max(0, self._ui.modeSelector.currentIndex)]
         return _Target(segmentation, segment_id, volume, self._ui.roiSelector.currentNode(), mode)
 
@@ -192,9 +194,7 @@ class TextPrompt:
         }[change.operation]
         self._effect.modifySegmentByLabelmap(target.segmentation, target.segment_id, change.labelmap, mode, False)
         SegmentTags(target.segmentation.GetSegmentation().GetSegment(target.segment_id)).tell_maker(with_help=True)
-        unusual = "; ".join(f"{segment.name}: {doubt}" for segment in answer for doubt in segment.doubts)
-        if unusual:
-            self._ui.messageLabel.text = _("Unusual: {doubt}").format(doubt=unusual)
+        self._ui.messageLabel.text = "\n".join(_remarks(target, answer))
 
     def _on_error(self, error: Exception) -> None:
         self._target = None
@@ -210,3 +210,16 @@ class TextPrompt:
         self.runner.close()
         self._target = None
         self._show_idle()
+
+
+def _remarks(target: _Target, answer: Segmentation) -> list[str]:
+    """Return what the user should know about a change, one sentence each."""
+    remarks = []
+    reference = reference_of(target.segmentation)
+    if reference is not None and reference is not target.volume:
+        said = _("Found in {volume}, while the segmentation belongs to {reference}: check that they fit")
+        remarks.append(said.format(volume=target.volume.GetName(), reference=reference.GetName()))
+    unusual = "; ".join(f"{segment.name}: {doubt}" for segment in answer for doubt in segment.doubts)
+    if unusual:
+        remarks.append(_("Unusual: {doubt}").format(doubt=unusual))
+    return remarks

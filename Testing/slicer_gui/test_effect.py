@@ -225,6 +225,29 @@ def test_the_result_goes_where_apply_was_pressed(bench: Bench) -> None:
     assert np.array_equal(bench.mask("spleen"), OTHER)
 
 
+@pytest.mark.parametrize("whose", ["nobody's", "the same patient's", "another patient's"])
+def test_another_ct_is_said_and_another_patient_is_refused(bench: Bench, whose: str) -> None:
+    other = ct_node(bench.scene, GRID)
+    other.SetName("venous phase")
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(bench.scene)
+    if whose != "nobody's":
+        patients = [hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), name) for name in ("A", "B")]
+        for volume, patient in ((bench.volume, 0), (other, whose == "another patient's")):
+            study = hierarchy.CreateStudyItem(patients[patient], "study")
+            hierarchy.SetItemParent(hierarchy.GetItemByDataNode(volume) or hierarchy.CreateItem(study, volume), study)
+    bench.host.editor.SetAndObserveSourceVolumeNode(other)
+    bench.apply()
+    if whose == "another patient's":
+        assert bench.ui.messageLabel.text.startswith("the segmentation belongs to another patient: choose")
+        assert not bench.logic.requests
+        assert np.array_equal(bench.mask(), SELECTED)
+    else:
+        assert bench.ui.messageLabel.text == (
+            "Found in venous phase, while the segmentation belongs to ct: check that they fit"
+        )
+        assert np.array_equal(bench.mask(), ANSWER)
+
+
 def test_a_segment_deleted_meanwhile_is_said(bench: Bench) -> None:
     bench.ui.promptEdit.text = "stomach"
     click(bench.ui.applyButton)
