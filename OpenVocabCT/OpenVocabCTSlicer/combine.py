@@ -21,6 +21,8 @@ from OpenVocabCTSlicer.volumes import Node, ijk_to_parent_of, ijk_to_ras, to_arr
 Mode = Literal["set", "add", "subtract", "intersect"]
 Operation = Literal["set", "add", "remove"]
 
+# A little more than half, for what is rounded on the way there.
+_HALF_VOXEL = 0.5 + 1e-3
 _OPERATIONS: dict[str, Operation] = {"set": "set", "add": "add", "subtract": "remove", "intersect": "remove"}
 
 
@@ -51,10 +53,12 @@ class Modifier:
     Attributes:
         labelmap: vtkOrientedImageData of zeros and ones over the whole reference geometry of the segmentation.
         operation: whether the ones become the segment, are added to it, or are removed from it.
+        cut: whether a part of the answer lies outside of that geometry, where no segment can have it.
     """
 
     labelmap: Image
     operation: Operation
+    cut: bool = False
 
 
 def combine(target: Target, answer: Segmentation) -> Modifier:
@@ -75,12 +79,13 @@ def combine(target: Target, answer: Segmentation) -> Modifier:
         raise InputError("nothing was found", "ask for another structure")
     if target.volume.GetImageData() is None or target.volume.GetImageData().GetDimensions() != masks[0].shape[::-1]:
         raise InputError("the volume is not the one that was segmented", "run it again")
-    labelmap = _in_reference_geometry(target, _joined(target, masks))
+    reference, joined = _reference_geometry(target), _joined(target, masks)
+    labelmap = _in_reference_geometry(reference, joined)
     if target.mode == "intersect":
         voxels = voxels_of(labelmap)
         np.subtract(1, voxels, out=voxels)
         labelmap.Modified()
-    return Modifier(labelmap, operation)
+    return Modifier(labelmap, operation, _reaches_out(joined, reference))
 
 
 def _joined(target: Target, masks: list[CroppedMask]) -> Image:
@@ -119,11 +124,10 @@ def _crop(voxels: np.ndarray, box: Box, to_roi: np.ndarray, half_size: np.ndarra
         plane[~inside] = 0
 
 
-def _in_reference_geometry(target: Target, image: Image) -> Image:
+def _in_reference_geometry(reference: Image, image: Image) -> Image:
     """Return an image over the whole reference geometry; nearest voxels where that is not the volume's own."""
     import slicer
 
-    reference = _reference_geometry(target)
     extent = reference.GetExtent()
     if same_lattice(image, matrix_of(reference)):
         # Copying moves no voxel, while resampling may round one away.
@@ -136,6 +140,20 @@ def _in_reference_geometry(target: Target, image: Image) -> Image:
     if not voxels_of(whole).any():
         raise InputError("what was found is outside the segmentation's geometry", "choose the CT as source volume")
     return whole
+
+
+def _reaches_out(image: Image, reference: Image) -> bool:
+    """Say whether the centre of a voxel that is not 0 lies outside of the reference geometry; slice by slice."""
+    to_reference = np.linalg.inv(matrix_of(reference)) @ matrix_of(image)
+    first = np.array(image.GetExtent()[::2])
+    extent = np.array(reference.GetExtent())
+    for k, plane in enumerate(voxels_of(image)):
+        rows, columns = np.nonzero(plane)
+        ijk = np.stack([columns, rows, np.full(rows.shape, k)]) + first[:, None]
+        places = to_reference[:3, :3] @ ijk + to_reference[:3, 3:]
+        if np.any(places < extent[::2, None] - _HALF_VOXEL) or np.any(places > extent[1::2, None] + _HALF_VOXEL):
+            return True
+    return False
 
 
 def _clipped(image: Image, extent: tuple[int, ...], matrix: np.ndarray) -> Image:

@@ -8,7 +8,7 @@ from typing import Any
 from OpenVocabCTLib.errors import Cancelled, InputError
 from OpenVocabCTLib.output.segmentation import Segmentation
 from OpenVocabCTSlicer.belonging import check_patient, reference_of
-from OpenVocabCTSlicer.combine import combine
+from OpenVocabCTSlicer.combine import Modifier, combine
 from OpenVocabCTSlicer.logic import Request
 from OpenVocabCTSlicer.progress_view import ProgressView
 from OpenVocabCTSlicer.prompts_text import split_prompts
@@ -194,7 +194,7 @@ class TextPrompt:
         }[change.operation]
         self._effect.modifySegmentByLabelmap(target.segmentation, target.segment_id, change.labelmap, mode, False)
         SegmentTags(target.segmentation.GetSegmentation().GetSegment(target.segment_id)).tell_maker(with_help=True)
-        self._ui.messageLabel.text = "\n".join(_remarks(target, answer))
+        self._ui.messageLabel.text = "\n".join(_remarks(target, answer, change))
 
     def _on_error(self, error: Exception) -> None:
         self._target = None
@@ -212,13 +212,15 @@ class TextPrompt:
         self._show_idle()
 
 
-def _remarks(target: _Target, answer: Segmentation) -> list[str]:
+def _remarks(target: _Target, answer: Segmentation, change: Modifier) -> list[str]:
     """Return what the user should know about a change, one sentence each."""
     remarks = []
     reference = reference_of(target.segmentation)
     if reference is not None and reference is not target.volume:
         said = _("Found in {volume}, while the segmentation belongs to {reference}: check that they fit")
         remarks.append(said.format(volume=target.volume.GetName(), reference=reference.GetName()))
+    if change.cut and target.mode in (SET, ADD):
+        remarks.append(_("A part lies outside of the segmentation's geometry and was left out"))
     unusual = "; ".join(f"{segment.name}: {doubt}" for segment in answer for doubt in segment.doubts)
     if unusual:
         remarks.append(_("Unusual: {doubt}").format(doubt=unusual))

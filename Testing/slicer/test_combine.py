@@ -84,6 +84,7 @@ def test_every_mode(mode: str) -> None:
     assert modifier.labelmap.GetExtent() == (0, SHAPE[2] - 1, 0, SHAPE[1] - 1, 0, SHAPE[0] - 1)
     assert set(np.unique(voxels(modifier.labelmap))) <= {0, 1}
     np.testing.assert_array_equal(apply(target, modifier), EXPECTED[mode])
+    assert not modifier.cut
 
 
 def test_several_answers_are_one() -> None:
@@ -166,6 +167,7 @@ def test_another_reference_geometry_gets_the_nearest_voxels() -> None:
     assert modifier.labelmap.GetExtent() == (0, 15, 0, 6, 0, 2)
     got = voxels(modifier.labelmap).astype(bool)
     np.testing.assert_array_equal(got[:, :, ::2], ANSWER[:3])
+    assert modifier.cut
 
 
 def test_a_cut_reference_on_the_same_voxels_cuts_the_answer() -> None:
@@ -176,6 +178,21 @@ def test_a_cut_reference_on_the_same_voxels_cuts_the_answer() -> None:
     target.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(reference)
     modifier = combine(target, segmentation({"liver": ANSWER}, GRID))
     np.testing.assert_array_equal(voxels(modifier.labelmap).astype(bool), ANSWER[:3])
+    assert modifier.cut
+    inside = ANSWER & (np.arange(SHAPE[0]) < 3)[:, None, None]
+    assert not combine(target, segmentation({"liver": inside}, GRID)).cut
+
+
+@pytest.mark.parametrize(("origin", "expected"), [((0.3, -0.3, 0.8), False), ((0.0, 0.0, -1.6), True)])
+def test_an_answer_between_the_voxels_of_the_reference_is_cut_where_it_reaches_out(
+    origin: tuple[float, float, float], expected: bool
+) -> None:
+    scene = new_scene()
+    target = target_in(scene)
+    shifted = grid(shape=SHAPE, origin=tuple(a + b for a, b in zip(GRID.origin, origin, strict=True)))
+    reference = add_volume(scene, np.zeros(SHAPE, np.int16), shifted.affine_ras())
+    target.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(reference)
+    assert combine(target, segmentation({"liver": ANSWER}, GRID)).cut is expected
 
 
 def test_what_cannot_be_combined_is_refused() -> None:

@@ -248,6 +248,19 @@ def test_another_ct_is_said_and_another_patient_is_refused(bench: Bench, whose: 
         assert np.array_equal(bench.mask(), ANSWER)
 
 
+@pytest.mark.parametrize(("mode", "said"), [("set", True), ("add", True), ("subtract", False)])
+def test_what_is_left_out_is_said(bench: Bench, mode: str, said: bool) -> None:
+    content = bench.node.GetSegmentation()
+    name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    short = slicer.vtkOrientedImageData()
+    slicer.vtkSegmentationConverter.DeserializeImageGeometry(content.GetConversionParameter(name), short, False)
+    short.SetExtent(0, SHAPE[2] - 1, 0, SHAPE[1] - 1, 0, 4)
+    content.SetConversionParameter(name, slicer.vtkSegmentationConverter.SerializeImageGeometry(short))
+    bench.apply(mode)
+    assert ("left out" in bench.ui.messageLabel.text) is said
+    assert not bench.mask()[5].any()
+
+
 def test_a_segment_deleted_meanwhile_is_said(bench: Bench) -> None:
     bench.ui.promptEdit.text = "stomach"
     click(bench.ui.applyButton)
