@@ -17,7 +17,7 @@ from OpenVocabCTSlicer.guarding import while_present
 from OpenVocabCTSlicer.radiology_report import sentence_for
 from OpenVocabCTSlicer.rows import ResultRow
 from OpenVocabCTSlicer.segment_tags import SegmentTags
-from OpenVocabCTSlicer.segments import SegmentWriter
+from OpenVocabCTSlicer.segments import SegmentWriter, WrittenSegment
 from OpenVocabCTSlicer.undo import SegmentationUndo
 from OpenVocabCTSlicer.volumes import Node, Scan, scan_of
 
@@ -72,12 +72,14 @@ class Results:
         segmentation: the node that was written to; None when nothing was found and none was chosen.
         notes: what the user should know.
         revision: the content of the CT that was answered on.
+        edits_replaced: names of the structures whose segments had been edited by hand, which the answers replaced.
     """
 
     rows: tuple[ResultRow, ...]
     segmentation: Node | None
     notes: tuple[str, ...] = ()
     revision: Hashable | None = None
+    edits_replaced: tuple[str, ...] = ()
 
 
 class OpenVocabCTLogic:
@@ -108,13 +110,16 @@ class OpenVocabCTLogic:
         prompts = [PromptRequest(text) for text in request.prompts]
         return self._guarded(request, self._segment(request, prompts))
 
-    def rethreshold(self, request: Request, prompt: str, threshold: float) -> Steps[ResultRow]:
+    def rethreshold(self, request: Request, prompt: str, threshold: float) -> Steps[Results]:
         """Answer one prompt again with a threshold of its own; its segment is updated, as a part of that run.
 
         Args:
             request: the run that the prompt belongs to, with the segmentation that it wrote and the revision.
             prompt: one of its prompts.
             threshold: voxel probability between 0 and 1 that counts as inside.
+
+        Returns:
+            What came out, with one row.
 
         Raises:
             InputError: the threshold is no probability, or the CT was changed since the run; and as for `segment`.
@@ -137,13 +142,12 @@ class OpenVocabCTLogic:
         nodes = [node for node in (request.volume, request.segmentation) if node is not None]
         return while_present(steps, *nodes)
 
-    def _rethreshold(self, request: Request, prompt: str, threshold: float) -> Steps[ResultRow]:
+    def _rethreshold(self, request: Request, prompt: str, threshold: float) -> Steps[Results]:
         if not 0.0 < threshold < 1.0:
             raise InputError(f"a threshold of {threshold} is no probability", "give a number between 0 and 1")
         if request.revision is not None and scan_of(request.volume).revision != request.revision:
             raise InputError("the CT has changed since it was segmented", "press Apply")
-        results = yield from self._segment(request, [PromptRequest(prompt, threshold)], is_step=False)
-        return results.rows[0]
+        return (yield from self._segment(request, [PromptRequest(prompt, threshold)], is_step=False))
 
     def _segment(self, request: Request, prompts: Sequence[PromptRequest], is_step: bool = True) -> Steps[Results]:
         if request.segmentation is not None:
@@ -156,12 +160,14 @@ class OpenVocabCTLogic:
             return Results(rows, None, segmentation.notes, revision)
         node = request.segmentation or new_segmentation_node(request.volume)
         try:
-            rows = yield from self._write(request, node, segmentation, is_step)
+            written = yield from self._writer.write(node, request.volume, segmentation, is_step)
         except BaseException:
             if request.segmentation is None and node.GetScene() is not None:
                 node.GetScene().RemoveNode(node)
             raise
-        return Results(rows, node, segmentation.notes, revision)
+        rows = self._rows(request, node, segmentation, written)
+        edited = tuple(row.name for row, place in zip(rows, written, strict=True) if place.edits_replaced)
+        return Results(rows, node, segmentation.notes, revision, edited)
 
     def _answer(self, request: Request, prompts: Sequence[PromptRequest]) -> Steps[tuple[Segmentation, Hashable]]:
         if not prompts:
@@ -173,10 +179,9 @@ class OpenVocabCTLogic:
         _check_unchanged(request.volume, scan)
         return segmentation, scan.revision
 
-    def _write(
-        self, request: Request, node: Node, segmentation: Segmentation, is_step: bool
-    ) -> Steps[tuple[ResultRow, ...]]:
-        written = yield from self._writer.write(node, request.volume, segmentation, is_step)
+    def _rows(
+        self, request: Request, node: Node, segmentation: Segmentation, written: Sequence[WrittenSegment]
+    ) -> tuple[ResultRow, ...]:
         rows = []
         for answer, place in zip(segmentation, written, strict=True):
             sentence = sentence_for(request.sentences, answer.prompt)

@@ -81,6 +81,10 @@ class SegmentTags:
         """Say whether the voxels are those that we wrote last; False where that is not known."""
         return self._get(MASK) == mask_digest
 
+    def was_edited(self, mask_digest: str) -> bool:
+        """Say whether somebody else changed the voxels since we wrote them; False where that is not known."""
+        return self._get(MASK) not in (None, mask_digest)
+
     def _look(self) -> str:
         colour = tuple(round(255 * channel) for channel in self._segment.GetColor())
         return hashlib.blake2b(repr((self._segment.GetName(), colour)).encode(), digest_size=8).hexdigest()

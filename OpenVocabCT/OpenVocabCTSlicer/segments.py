@@ -37,11 +37,13 @@ class WrittenSegment:
         prompt: the prompt's label.
         change: "created"; "updated", also when the same voxels came out; "none" for what was not found and had no
             segment. What was not found any more is "removed" when only we had changed that segment, else "kept".
+        edits_replaced: whether the update replaced voxels that somebody else had edited since we wrote them.
     """
 
     segment_id: str | None
     prompt: str
     change: Change
+    edits_replaced: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,28 +115,34 @@ class _Run:
 
     def carry_out(self, task: _Task) -> Steps[WrittenSegment]:
         change: Change
+        edited = False
         if task.answer.cropped is None:
             change = (yield from self._settle_not_found(task.segment_id)) if task.exists else "none"
         elif task.exists:
-            yield from self._update(task.segment_id, task.answer, task.answer.cropped)
+            edited = yield from self._update(task.segment_id, task.answer, task.answer.cropped)
             change = "updated"
         else:
             self._create(task.segment_id)
             change = "created"
         gone = change in ("none", "removed")
-        return WrittenSegment(None if gone else task.segment_id, task.answer.prompt, change)
+        return WrittenSegment(None if gone else task.segment_id, task.answer.prompt, change, edited)
 
     def _create(self, segment_id: str) -> None:
         if not self._content.AddSegment(self._new[segment_id], segment_id):
             raise OpenVocabCTError("a segment cannot be added", "choose a new segmentation")
 
-    def _update(self, segment_id: str, answer: Segment, mask: CroppedMask) -> Steps[None]:
+    def _update(self, segment_id: str, answer: Segment, mask: CroppedMask) -> Steps[bool]:
+        """Give a segment the voxels of an answer; say whether that replaced somebody else's work."""
         image = label_image(self._node, segment_id)
         now = yield from StoredMask.of(self._node, segment_id)
-        digest = yield from digest_of(mask)
+        before, digest = (yield from now.digest()), (yield from digest_of(mask))
+        tags = SegmentTags(self._content.GetSegment(segment_id))
+        edited = False
         if image is None or not same_lattice(image, self._matrix) or not now.equals(mask):
+            edited = tags.was_edited(before)
             self._replace(segment_id, mask)
-        SegmentTags(self._content.GetSegment(segment_id)).sign(answer.prompt, answer.threshold, digest)
+        tags.sign(answer.prompt, answer.threshold, digest)
+        return edited
 
     def _replace(self, segment_id: str, mask: CroppedMask) -> None:
         import slicer

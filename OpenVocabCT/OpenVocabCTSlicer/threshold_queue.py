@@ -10,7 +10,7 @@ from OpenVocabCTLib.worker.steps import Progress
 from OpenVocabCTSlicer.task_runner import TaskRunner
 
 if TYPE_CHECKING:
-    from OpenVocabCTSlicer.logic import Request, ResultRow
+    from OpenVocabCTSlicer.logic import Request, Results
 
 # What an answer from the cached image pass does not need.
 _SLOW_STAGES = frozenset({"starting", "uploading", "waiting", "loading", "encoding"})
@@ -22,7 +22,7 @@ class ThresholdQueue:
     Args:
         parent: the Qt object that owns the timer.
         logic: returns the logic.
-        on_row: gets the new row of the table.
+        on_answer: gets the new answer.
         on_error: gets the error; what waits is dropped.
         on_slow: called when the engine has to read the CT again for an answer, which takes as long as a run.
         on_progress: gets the progress after that.
@@ -32,14 +32,14 @@ class ThresholdQueue:
         self,
         parent: Any,
         logic: Callable[[], Any],
-        on_row: Callable[[ResultRow], None],
+        on_answer: Callable[[Results], None],
         on_error: Callable[[Exception], None],
         on_slow: Callable[[], None],
         on_progress: Callable[[Progress], None],
     ) -> None:
         self._runner = TaskRunner(parent)
         self._logic = logic
-        self._on_row = on_row
+        self._on_answer = on_answer
         self._on_error = on_error
         self._on_slow = on_slow
         self._on_progress = on_progress
@@ -91,9 +91,9 @@ class ThresholdQueue:
         if self._slow:
             self._on_progress(progress)
 
-    def _done(self, row: ResultRow) -> None:
+    def _done(self, results: Results) -> None:
         self._slow = False
-        self._on_row(row)
+        self._on_answer(results)
         self._next()
 
     def _failed(self, error: Exception) -> None:

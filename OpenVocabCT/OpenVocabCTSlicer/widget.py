@@ -5,7 +5,7 @@ Qt only: the work is done by the logic and the worker, in Steps that a timer dri
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ class Panel:
         self.thresholds = ThresholdQueue(
             ui.resultTable,
             tools.logic,
-            self._on_new_row,
+            self._on_new_answer,
             self._on_threshold_error,
             lambda: self._begin(_("Reading the CT again")),
             self.progress.show,
@@ -194,6 +194,8 @@ class Panel:
         missing = sum(not row.found for row in results.rows)
         unusual = sum(bool(row.doubt) for row in results.rows)
         notes = list(results.notes)
+        if results.edits_replaced:
+            notes.append(_replaced(results.edits_replaced))
         if missing:
             notes.append(_("{missing} of {count} not found").format(missing=missing, count=len(results.rows)))
         if unusual:
@@ -231,10 +233,12 @@ class Panel:
         elif not self.runner.running:
             self.thresholds.ask(self._request, prompt, threshold)
 
-    def _on_new_row(self, row: ResultRow) -> None:
-        self.table.update_row(row)
+    def _on_new_answer(self, results: Any) -> None:
+        self.table.update_row(results.rows[0])
         self.view.save()
         self._show_idle()
+        if results.edits_replaced:
+            self.message.say(_replaced(results.edits_replaced))
 
     def _on_threshold_error(self, error: Exception) -> None:
         self.table.settle_sliders()
@@ -363,3 +367,8 @@ class Panel:
         self.progress.hide()
         self.view.show_idle()
         self.advanced.set_enabled(True)
+
+
+def _replaced(names: Sequence[str]) -> str:
+    said = _("edited by hand before, and replaced by this answer: {names}. Undo brings it back")
+    return said.format(names=", ".join(names))

@@ -81,7 +81,7 @@ def test_a_threshold_changes_one_segment_only_and_keeps_its_name(desk: Desk) -> 
     node = results.segmentation
     node.GetSegmentation().GetSegment("liver").SetName("Hepar")
     request = replace(desk.request("liver", "spinal cord"), segmentation=node)
-    row = run(desk.logic.rethreshold(request, "liver", 0.5))
+    (row,) = run(desk.logic.rethreshold(request, "liver", 0.5)).rows
     assert (row.prompt, row.threshold, row.segment_id) == ("liver", 0.5, "liver")
     expected = LIVER.copy()
     expected[3:] = False
@@ -106,7 +106,7 @@ def test_undo_takes_back_a_run_with_its_sliders(desk: Desk) -> None:
 def test_a_ct_that_changed_since_the_run_is_not_read_again_for_a_slider(desk: Desk) -> None:
     results = run(desk.logic.segment(desk.request("liver")))
     request = replace(desk.request("liver"), segmentation=results.segmentation, revision=results.revision)
-    assert run(desk.logic.rethreshold(request, "liver", 0.5)).found
+    assert run(desk.logic.rethreshold(request, "liver", 0.5)).rows[0].found
     slicer.util.arrayFromVolume(desk.volume)[0, 0, 0] = 77
     slicer.util.arrayFromVolumeModified(desk.volume)
     asked = len(desk.session.calls)

@@ -282,6 +282,17 @@ def test_not_found_any_more_keeps_what_the_user_changed(desk: Desk, change: str)
     np.testing.assert_array_equal(mask_of(desk.node, "liver"), expected)
 
 
+def test_edits_that_an_update_replaces_are_told_and_nothing_else_is(desk: Desk) -> None:
+    desk.answer("liver", "left kidney", "spinal cord")
+    edit(desk.node, "liver", SPLEEN)
+    desk.content.GetSegment("left_kidney").SetName("right kidney")
+    assert [one.edits_replaced for one in desk.answer("liver", "left kidney", "spinal cord")] == [True, False, False]
+    assert [one.edits_replaced for one in desk.answer("liver", liver=CORD)] == [False], "the voxels were ours again"
+    desk.writer.undo.restore(desk.node)
+    desk.writer.undo.restore(desk.node)
+    np.testing.assert_array_equal(mask_of(desk.node, "liver"), SPLEEN)
+
+
 def test_the_segmentation_takes_the_volumes_geometry_and_transform() -> None:
     desk = Desk()
     transform = put_under(desk.scene, desk.volume, np.diag([1.0, 1, 1, 1]))

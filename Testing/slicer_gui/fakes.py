@@ -143,10 +143,13 @@ class FakeLogic:
     def rethreshold(self, request: Any, prompt: str, threshold: float) -> Generator[None, None, Any]:
         from dataclasses import replace
 
+        from OpenVocabCTSlicer.logic import Results
+
         self.thresholds.append((prompt, threshold))
         yield None
         row = next(row for row in self.rows if row.prompt == prompt)
-        return replace(row, threshold=threshold, volume_ml=1000 * (1 - threshold))
+        row = replace(row, threshold=threshold, volume_ml=1000 * (1 - threshold))
+        return Results((row,), request.segmentation)
 
 
 @dataclass(frozen=True)

@@ -306,12 +306,24 @@ def test_undo_brings_back_what_a_slider_overwrote(desk: Desk) -> None:
     desk.move("liver", 40)
     desk.wait_for_answer()
     assert voxels(node) != {"liver": SPLEEN.sum()}
+    assert desk.message == "edited by hand before, and replaced by this answer: liver. Undo brings it back"
     click(desk.ui.undoButton)
     assert not desk.bench.tools.dialogs.questions
     np.testing.assert_array_equal(masks(node)["liver"], SPLEEN)
     click(desk.ui.undoButton)
     assert desk.bench.tools.dialogs.questions
     assert voxels(node) == {}
+
+
+def test_a_run_says_whose_edits_it_replaced(desk: Desk) -> None:
+    node = desk.apply("liver")
+    edit(node, "liver", SPLEEN)
+    desk.apply("liver, spleen")
+    assert "edited by hand before, and replaced by this answer: liver. Undo brings it back" in desk.message
+    click(desk.ui.undoButton)
+    assert voxels(node) == {"liver": SPLEEN.sum()}
+    desk.apply("spleen")
+    assert "edited by hand" not in desk.message
 
 
 def test_closing_the_scene_lets_go_of_what_undo_holds(desk: Desk) -> None:
