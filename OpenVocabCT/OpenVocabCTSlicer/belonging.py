@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from OpenVocabCTLib.errors import InputError
-from OpenVocabCTSlicer.label_images import same_lattice
+from OpenVocabCTSlicer.label_images import label_image, matrix_of, same_lattice, voxels_of
 from OpenVocabCTSlicer.volumes import Node, ijk_to_parent_of
+
+_SAME_AXIS, _SAME_VOXEL = 1e-4, 0.05
 
 
 def reference_of(segmentation_node: Node) -> Node | None:
@@ -17,7 +22,8 @@ def reference_of(segmentation_node: Node) -> Node | None:
 def belongs_to_another(segmentation_node: Node | None, volume_node: Node | None) -> bool:
     """Say whether a segmentation holds segments of another CT than this one.
 
-    Where its CT is not known, as after it was deleted or when a file was loaded, its grid tells.
+    Where its CT is not known, as after it was deleted or when a file was loaded, its grid tells; where that is not
+    known either, as when a label map was imported, the voxels of its segments do.
     """
     if segmentation_node is None or volume_node is None:
         return False
@@ -26,8 +32,17 @@ def belongs_to_another(segmentation_node: Node | None, volume_node: Node | None)
     reference = reference_of(segmentation_node)
     if reference is not None:
         return reference is not volume_node
+    image = volume_node.GetImageData()
+    if image is None:
+        return True
+    try:
+        matrix = ijk_to_parent_of(volume_node, segmentation_node)
+    except InputError:  # the two are not in one space, which writing says better
+        return False
     grid = _grid_of(segmentation_node)
-    return grid is not None and not _is_grid_of(grid, segmentation_node, volume_node)
+    if grid is not None:
+        return grid.GetDimensions() != image.GetDimensions() or not same_lattice(grid, matrix)
+    return not all(_lies_on(layer, matrix, image.GetDimensions()) for layer in _layers_of(segmentation_node))
 
 
 def check_patient(segmentation_node: Node, volume_node: Node) -> None:
@@ -77,11 +92,19 @@ def _grid_of(segmentation_node: Node) -> Any:
     return grid if text and converter.DeserializeImageGeometry(text, grid, False) else None
 
 
-def _is_grid_of(grid: Any, segmentation_node: Node, volume_node: Node) -> bool:
-    image = volume_node.GetImageData()
-    if image is None or grid.GetDimensions() != image.GetDimensions():
-        return False
-    try:
-        return same_lattice(grid, ijk_to_parent_of(volume_node, segmentation_node))
-    except InputError:  # the two are not in one space, which writing says better
-        return True
+def _layers_of(segmentation_node: Node) -> list[Any]:
+    """Return the label maps that hold the segments, without empty ones; none where they are made of surfaces."""
+    layers = (label_image(segmentation_node, one) for one in segmentation_node.GetSegmentation().GetSegmentIDs())
+    return [layer for layer in layers if layer is not None and voxels_of(layer).size > 0]
+
+
+def _lies_on(layer: Any, matrix: np.ndarray, dimensions: Sequence[int]) -> bool:
+    """Say whether the voxels of a label map are voxels of a grid, wherever it counts them from."""
+    to_grid = np.linalg.inv(matrix) @ matrix_of(layer)
+    ends = np.array(layer.GetExtent()).reshape(3, 2).T @ to_grid[:3, :3].T + to_grid[:3, 3]
+    return bool(
+        np.allclose(to_grid[:3, :3], np.eye(3), rtol=0.0, atol=_SAME_AXIS)
+        and np.allclose(ends, np.round(ends), rtol=0.0, atol=_SAME_VOXEL)
+        and np.all(ends > -_SAME_VOXEL)
+        and np.all(ends < np.array(dimensions) - 1 + _SAME_VOXEL)
+    )

@@ -4,6 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import slicer
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
 
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.worker.steps import run
@@ -11,7 +14,6 @@ from OpenVocabCTSlicer.belonging import belongs_to_another, reference_of
 from OpenVocabCTSlicer.segments import SegmentWriter
 from Testing.slicer.scenes import (
     SHAPE,
-    add_volume,
     box_mask,
     ct_node,
     grid,
@@ -21,6 +23,7 @@ from Testing.slicer.scenes import (
     put_under,
     segmentation,
     segmentation_node,
+    vtk_matrix,
 )
 
 GRID = grid(shape=SHAPE)
@@ -97,8 +100,49 @@ def test_a_ct_that_was_moved_is_still_its_own(desk: Desk) -> None:
     assert not belongs_to_another(desk.node, desk.volume)
 
 
-def test_a_geometry_that_is_not_known_is_nobodys(desk: Desk) -> None:
-    content = desk.node.GetSegmentation()
+def forget_geometry(desk: Desk) -> None:
+    """As after a label map was imported: Slicer notes neither the volume nor a geometry then."""
     desk.scene.RemoveNode(desk.volume)
-    content.SetConversionParameter("Reference image geometry", "")
-    assert not belongs_to_another(desk.node, add_volume(desk.scene, np.zeros((4, 4, 4), np.int16), np.eye(4)))
+    desk.node.GetSegmentation().SetConversionParameter("Reference image geometry", "")
+
+
+@pytest.mark.parametrize(
+    ("geometry", "expected"),
+    [
+        (GRID, False),
+        (grid(shape=(7, 8, 9)), False),
+        (grid(shape=(5, 7, 8)), True),  # it ends where the liver does not
+        (grid(shape=SHAPE, turn=0.2), True),
+        (grid(shape=SHAPE, origin=tuple(np.add(GRID.origin, (0.0, 0.0, 1.0)))), True),
+        (grid(shape=SHAPE, spacing=(0.7, 1.1, 2.5)), True),
+    ],
+)
+def test_without_a_geometry_the_voxels_tell(desk: Desk, geometry: Any, expected: bool) -> None:
+    forget_geometry(desk)
+    volume = ct_node(desk.scene, geometry)
+    assert belongs_to_another(desk.node, volume) is expected
+    if expected:
+        with pytest.raises(InputError, match="belongs to another CT"):
+            run(SegmentWriter().write(desk.node, volume, segmentation({"liver": OTHER}, GRID)))
+        np.testing.assert_array_equal(mask_of(desk.node, "liver"), LIVER)
+
+
+def test_an_imported_label_map_belongs_to_the_ct_on_whose_voxels_it_lies(desk: Desk) -> None:
+    labels = desk.scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
+    image = vtk.vtkImageData()
+    image.SetDimensions(*SHAPE[::-1])
+    image.AllocateScalars(vtk.VTK_SHORT, 1)
+    vtk_to_numpy(image.GetPointData().GetScalars())[:] = LIVER.ravel()
+    labels.SetAndObserveImageData(image)
+    labels.SetIJKToRASMatrix(vtk_matrix(GRID.affine_ras()))
+    node = segmentation_node(desk.scene)
+    assert slicer.vtkSlicerSegmentationsModuleLogic.ImportLabelmapToSegmentationNode(labels, node)
+    assert reference_of(node) is None
+    assert not belongs_to_another(node, desk.volume)
+    assert belongs_to_another(node, ct_node(desk.scene, grid(shape=SHAPE, turn=0.2)))
+
+
+def test_segments_without_voxels_belong_to_nobody(desk: Desk) -> None:
+    node = segmentation_node(desk.scene)
+    node.GetSegmentation().AddEmptySegment("liver", "liver")
+    assert not belongs_to_another(node, desk.volume)

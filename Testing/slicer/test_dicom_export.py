@@ -66,6 +66,7 @@ class Scene:
         image = slicer.vtkOrientedImageData()
         image.SetDimensions(2, 2, 2)
         image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+        image.SetGeometryFromImageToWorldMatrix(vtk_matrix(ijk_to_ras(self.volume)))
         segment.AddRepresentation("Binary labelmap", image)
         assert self.segmentation.GetSegmentation().AddSegment(segment, "left_kidney")
         self.study = self.hierarchy.CreateStudyItem(self.hierarchy.GetSceneItemID(), "study")
@@ -140,6 +141,7 @@ def test_a_ct_that_was_moved_for_itself_is_refused(who: tuple[str, ...], tmp_pat
     # The masks are where the CT was moved to, while a DICOM file would be shown on the images, which stayed.
     scene = Scene()
     place_images(scene)
+    scene.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(scene.volume)
     before = scene.relations()
     moved = np.eye(4)
     moved[:3, 3] = 3.3, 0, 0
@@ -158,6 +160,7 @@ def test_a_ct_that_was_moved_for_itself_is_refused(who: tuple[str, ...], tmp_pat
 def test_a_ct_that_was_cropped_is_still_in_its_place(tmp_path: Path) -> None:
     scene = Scene()
     place_images(scene)
+    scene.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(scene.volume)
     matrix = ijk_to_ras(scene.volume)
     matrix[:3, 3] = (matrix @ [2, 1, 1, 1])[:3]
     scene.volume.SetIJKToRASMatrix(vtk_matrix(matrix))
