@@ -123,9 +123,13 @@ class TextPrompt:
 
     def store_parameters(self) -> None:
         """Put what is shown into the parameter node."""
-        self._effect.setParameter("Prompt", self._ui.promptEdit.text)
-        self._effect.setParameter("Mode", MODES[max(0, self._ui.modeSelector.currentIndex)])
-        self._effect.setNodeReference(_ROI, self._ui.roiSelector.currentNode())
+        # All is read first: with each value that changes the editor calls `show_parameters`, which shows the others as
+        # they were.
+        prompt, roi = self._ui.promptEdit.text, self._ui.roiSelector.currentNode()
+        mode = MODES[max(0, self._ui.modeSelector.currentIndex)]
+        self._effect.setParameter("Prompt", prompt)
+        self._effect.setParameter("Mode", mode)
+        self._effect.setNodeReference(_ROI, roi)
 
     def dispose(self) -> None:
         """Stop; leave no timer, connection or observer behind."""

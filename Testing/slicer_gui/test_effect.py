@@ -48,6 +48,8 @@ class Host:
         self.confirmed = True
         self.widget: Any = None
         self.undo_states = 0
+        # The editor calls updateGUIFromMRML of its effects, at once, for every parameter that changes.
+        self.updateGUIFromMRML: Any = lambda: None
 
     def addOptionsWidget(self, widget: Any) -> None:
         self.widget = show(widget)
@@ -59,7 +61,9 @@ class Host:
         return self.editor.GetAttribute(f"Text prompt.{name}") or ""
 
     def setParameter(self, name: str, value: str) -> None:
-        self.editor.SetAttribute(f"Text prompt.{name}", value)
+        if (self.editor.GetAttribute(f"Text prompt.{name}") or "") != value:
+            self.editor.SetAttribute(f"Text prompt.{name}", value)
+            self.updateGUIFromMRML()
 
     def setParameterDefault(self, name: str, value: str) -> None:
         if self.editor.GetAttribute(f"Text prompt.{name}") is None:
@@ -69,7 +73,9 @@ class Host:
         return self.editor.GetNodeReference(f"Text prompt.{name}")
 
     def setNodeReference(self, name: str, node: Any) -> None:
-        self.editor.SetNodeReferenceID(f"Text prompt.{name}", None if node is None else node.GetID())
+        if self.nodeReference(name) is not node:
+            self.editor.SetNodeReferenceID(f"Text prompt.{name}", None if node is None else node.GetID())
+            self.updateGUIFromMRML()
 
     def confirmCurrentSegmentVisible(self) -> bool:
         return self.confirmed
@@ -98,6 +104,7 @@ class Bench:
         self.effect = _load().SegmentEditorEffect(self.host)
         self.effect.setupOptionsFrame()
         self.effect.setMRMLDefaults()
+        self.host.updateGUIFromMRML = self.effect.updateGUIFromMRML
         self.effect.updateGUIFromMRML()
         self.ui = slicer.util.childWidgetVariables(self.host.widget)
 
@@ -299,6 +306,24 @@ def test_parameters_are_kept(bench: Bench) -> None:
     bench.effect.updateGUIFromMRML()
     assert bench.ui.promptEdit.text == "aorta"
     assert bench.ui.modeSelector.currentIndex == 2
+
+
+@pytest.mark.parametrize("what", ["mode", "ROI"])
+def test_a_choice_stays_while_the_prompt_is_being_typed(bench: Bench, what: str) -> None:
+    # On a Mac, and by the mouse wheel, a box is changed without taking the keyboard from the prompt.
+    roi = bench.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    roi.SetSize(1000.0, 1000.0, 1000.0)
+    type_text(bench.ui.promptEdit, "stomach")
+    if what == "mode":
+        bench.ui.modeSelector.setCurrentIndex(2)
+    else:
+        bench.ui.roiSelector.setCurrentNode(roi)
+    assert bench.ui.promptEdit.text == "stomach"
+    assert bench.ui.modeSelector.currentIndex == (2 if what == "mode" else 0)
+    assert bench.ui.roiSelector.currentNode() is (roi if what == "ROI" else None)
+    click(bench.ui.applyButton)
+    wait_until(lambda: not bench.effect.textPrompt.runner.running)
+    assert np.array_equal(bench.mask(), SELECTED & ~ANSWER if what == "mode" else ANSWER)
 
 
 def test_another_effect_stops_the_run(bench: Bench) -> None:
