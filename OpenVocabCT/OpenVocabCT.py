@@ -85,6 +85,7 @@ class OpenVocabCTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.on_scene_closes)
         self.addObserver(scene, scene.EndCloseEvent, self.on_scene_changed)
+        self.addObserver(scene, scene.StartImportEvent, self.on_scene_loads)
         self.addObserver(scene, scene.EndImportEvent, self.on_scene_changed)
 
     def enter(self) -> None:
@@ -106,6 +107,11 @@ class OpenVocabCTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Stop before the nodes go."""
         if self.panel is not None:
             self.panel.scene_closes()
+
+    def on_scene_loads(self, _caller: Any, _event: str) -> None:
+        """Do not write into what is being loaded."""
+        if self.panel is not None:
+            self.panel.scene_loads()
 
     def on_scene_changed(self, _caller: Any, _event: str) -> None:
         """Show the parameters of the new or emptied scene."""

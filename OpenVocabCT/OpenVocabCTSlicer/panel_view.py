@@ -58,6 +58,10 @@ class PanelView:
         said = _("{name} belongs to another CT: the next answer goes into a new segmentation")
         return said.format(name=segmentation.GetName())
 
+    def hold(self) -> None:
+        """Take no change for the user's until `load`: while a scene goes or comes the selectors lose their nodes."""
+        self._filling = True
+
     def load(self) -> None:
         """Show what the parameter node says."""
         self._filling = True

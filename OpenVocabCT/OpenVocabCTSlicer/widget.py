@@ -97,7 +97,7 @@ class Panel:
         self.prompts.load_vocabulary(self._tools.vocabulary, self._tools.log)
 
     def scene_closes(self) -> None:
-        """Stop at once: the nodes are about to go."""
+        """Stop at once: the nodes are about to go; `load_parameters` has to follow."""
         self.runner.close()
         self.thresholds.close()
         self._tools.undo.forget()
@@ -105,6 +105,11 @@ class Panel:
         self.view.link({})
         self._show_idle()
         self.message.clear()
+        self.view.hold()
+
+    def scene_loads(self) -> None:
+        """Keep the parameter node as the loaded scene has it; `load_parameters` has to follow."""
+        self.view.hold()
 
     def load_parameters(self, *_observed: Any) -> None:
         """Show what the parameter node says."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 
@@ -117,8 +118,34 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):  # noqa: N801
         self._scene = scene
         self._tags = []
         if scene is not None:
-            events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndImportEvent)
-            self._tags = [scene.AddObserver(event, lambda *_: self._refresh()) for event in events]
+            # As qMRMLSceneModel: nodes that come in an import or go in a close are noticed at its end, all at once.
+            observers = (
+                (scene.NodeAddedEvent, self._node_added, 10.0),
+                (scene.NodeAboutToBeRemovedEvent, self._node_about_to_go, -10.0),
+                (scene.EndCloseEvent, self._scene_changed, 0.0),
+                (scene.EndImportEvent, self._scene_changed, 0.0),
+            )
+            self._tags = [scene.AddObserver(*observer) for observer in observers]
+        self._refresh()
+
+    def _node_added(self, *_: Any) -> None:
+        if not self._scene.IsImporting():
+            self._refresh()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _node_about_to_go(self, _scene: Any, _event: str, node: Any) -> None:
+        if self._scene.IsClosing() or node not in self._nodes:
+            return
+        index = self._nodes.index(node)
+        self._nodes.remove(node)
+        # The row before it, as QComboBox chooses: that may be another node.
+        before = self._nodes[index - 1] if index > 0 else None
+        self._choose(before if node is self._current else self._current)
+
+    def _scene_changed(self, *_: Any) -> None:
+        # All rows go and come anew, so that nothing is chosen any more.
+        self._nodes = []
+        self._choose(None)
         self._refresh()
 
     def mrmlScene(self) -> Any:

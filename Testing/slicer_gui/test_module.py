@@ -18,7 +18,7 @@ from OpenVocabCTLib.errors import InputError
 from Testing.pythonqt.modules import installed
 from Testing.pythonqt.proxies import unwrap, wrap
 from Testing.slicer_gui.conftest import forget_modules
-from Testing.slicer_gui.fakes import FakeLogic, FakeSession, tools
+from Testing.slicer_gui.fakes import FakeLogic, FakeSession, row, tools
 from Testing.slicer_gui.gui import click, events, type_text, wait_until
 from Testing.slicer_gui.panels import UI, Bench
 
@@ -69,6 +69,58 @@ def test_closing_the_scene_cancels_cleanly(module_widget: Any) -> None:
     events()
 
 
+def scene_text(scene: Any) -> str:
+    scene.SetSaveToXMLString(1)
+    scene.Commit()
+    return str(scene.GetSceneXMLString())
+
+
+def import_scene(scene: Any, text: str) -> None:
+    """Add a scene to the present one."""
+    scene.SetLoadFromXMLString(1)
+    scene.SetSceneXMLString(text)
+    scene.Import()
+
+
+def test_a_scene_that_is_added_is_shown_as_it_was_saved(module_widget: Any) -> None:
+    from OpenVocabCTSlicer.parameters import Parameters
+
+    scene, widget = module_widget.scene, module_widget.widget
+    ui, node = widget.panel._ui, widget.logic.getParameterNode
+    saved = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "saved CT")
+    Parameters("liver", saved, None, (row("liver", found=False),)).write(node())
+    text = scene_text(scene)
+    scene.Clear(False)
+    ui.volumeSelector.setCurrentNode(scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT 1"))
+    type_text(ui.promptEdit, "spleen")
+    import_scene(scene, text)
+    assert ui.volumeSelector.currentNode().GetName() == "saved CT"
+    assert ui.promptEdit.plainText == "liver"
+    assert [one.prompt for one in widget.panel.table.rows] == ["liver"]
+    assert Parameters.read(node()).rows == widget.panel.table.rows
+
+
+def test_a_scene_without_our_parameters_changes_nothing_that_is_shown(module_widget: Any) -> None:
+    from OpenVocabCTSlicer.parameters import Parameters
+
+    scene, widget = module_widget.scene, module_widget.widget
+    ui = widget.panel._ui
+    other = slicer.vtkMRMLScene()
+    other.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "another CT")
+    volume = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT 1")
+    segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "CT 1 segmentation")
+    shown = Parameters("liver", volume, segmentation, (row("liver"),))
+    shown.write(widget.logic.getParameterNode())
+    widget.panel.load_parameters()
+    import_scene(scene, scene_text(other))
+    assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 2
+    assert ui.volumeSelector.currentNode() is volume
+    assert ui.segmentationSelector.currentNode() is segmentation
+    assert Parameters.read(widget.logic.getParameterNode()) == shown
+    ui.volumeSelector.setCurrentNode(None)
+    assert widget.panel.table.rows == (), "changes by the user count again"
+
+
 def test_cleanup_leaves_no_observer_and_no_worker(module_widget: Any) -> None:
     scene, widget = module_widget.scene, module_widget.widget
     module_widget.widget.panel._tools.session()
@@ -77,7 +129,8 @@ def test_cleanup_leaves_no_observer_and_no_worker(module_widget: Any) -> None:
     assert undo.forgotten == 1
     assert widget.Observations == []
     assert module_widget.session.closed == 1
-    for event in (scene.StartCloseEvent, scene.EndCloseEvent, scene.EndImportEvent, scene.NodeAddedEvent):
+    events_of_scene = (scene.StartCloseEvent, scene.EndCloseEvent, scene.StartImportEvent, scene.EndImportEvent)
+    for event in (*events_of_scene, scene.NodeAddedEvent, scene.NodeAboutToBeRemovedEvent):
         assert not scene.HasObserver(event)
     widget.cleanup()
 
