@@ -83,8 +83,15 @@ class TextPrompt:
         ]
         for widget, signal, slot in self._connections:
             widget.connect(signal, slot)
-        # The application can close the scene without the editor noticing before the nodes are gone.
-        self._observation = tools.scene.AddObserver(tools.scene.StartCloseEvent, self._on_scene_closes)
+        # The selector of ROIs empties and fills again at the end of an import, which is no choice of the user's.
+        self._importing = False
+        scene = tools.scene
+        self._observations = [
+            # The application can close the scene without the editor noticing before the nodes are gone.
+            scene.AddObserver(scene.StartCloseEvent, self._on_scene_closes),
+            scene.AddObserver(scene.StartImportEvent, self._on_import_begins),
+            scene.AddObserver(scene.EndImportEvent, self._on_import_ends),
+        ]
 
     def on_apply(self) -> None:
         """Run, or stop what runs."""
@@ -123,6 +130,8 @@ class TextPrompt:
 
     def store_parameters(self) -> None:
         """Put what is shown into the parameter node."""
+        if self._importing:
+            return
         # All is read first: with each value that changes the editor calls `show_parameters`, which shows the others as
         # they were.
         prompt, roi = self._ui.promptEdit.text, self._ui.roiSelector.currentNode()
@@ -137,7 +146,8 @@ class TextPrompt:
         for widget, signal, slot in self._connections:
             widget.disconnect(signal, slot)
         self._connections = []
-        self._tools.scene.RemoveObserver(self._observation)
+        for observation in self._observations:
+            self._tools.scene.RemoveObserver(observation)
         self._ui.roiSelector.setMRMLScene(None)
 
     def _inputs(self) -> tuple[Any, ...]:
@@ -209,6 +219,13 @@ class TextPrompt:
         self._progress.hide()
         self._ui.applyButton.text = _("Apply")
         self._ui.applyButton.enabled = True
+
+    def _on_import_begins(self, _caller: Any, _event: str) -> None:
+        self._importing = True
+
+    def _on_import_ends(self, _caller: Any, _event: str) -> None:
+        self._importing = False
+        self.show_parameters()
 
     def _on_scene_closes(self, _caller: Any, _event: str) -> None:
         self.runner.close()

@@ -326,6 +326,22 @@ def test_a_choice_stays_while_the_prompt_is_being_typed(bench: Bench, what: str)
     assert np.array_equal(bench.mask(), SELECTED & ~ANSWER if what == "mode" else ANSWER)
 
 
+def test_the_roi_stays_chosen_when_a_scene_is_added(bench: Bench) -> None:
+    roi = bench.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    bench.ui.roiSelector.setCurrentNode(roi)
+    other = slicer.vtkMRMLScene()
+    other.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "another CT")
+    other.SetSaveToXMLString(1)
+    other.Commit()
+    bench.scene.SetLoadFromXMLString(1)
+    bench.scene.SetSceneXMLString(other.GetSceneXMLString())
+    bench.scene.Import()
+    assert bench.ui.roiSelector.currentNode() is roi
+    assert bench.host.nodeReference("ROI") is roi
+    bench.ui.roiSelector.setCurrentNode(None)
+    assert bench.host.nodeReference("ROI") is None
+
+
 def test_another_effect_stops_the_run(bench: Bench) -> None:
     bench.logic.endless = True
     bench.ui.promptEdit.text = "stomach"
@@ -344,4 +360,5 @@ def test_cleanup_leaves_nothing_behind(bench: Bench) -> None:
     assert bench.effect.textPrompt is None
     left = {n: w.connection_count() for n, w in vars(bench.ui).items() if hasattr(w, "connection_count")}
     assert not any(left.values()), left
-    assert not bench.scene.HasObserver(bench.scene.StartCloseEvent)
+    for event in (bench.scene.StartCloseEvent, bench.scene.StartImportEvent, bench.scene.EndImportEvent):
+        assert not bench.scene.HasObserver(event)
