@@ -28,6 +28,7 @@ COLUMNS = (
     "threshold",
     "doubts",
     "settings",
+    "source",
 )
 _ALWAYS = 4  # the columns that every version has begun with
 DONE, FAILED = "done", "failed"
@@ -67,20 +68,20 @@ class Summary:
             )
 
     def load(self) -> None:
-        """Read the table of an earlier run, where there is one.
+        """Read the table of earlier runs, where there is one; its rows stay until those of the same CT replace them.
 
         Raises:
-            InputError: the file is there and cannot be read, or is another table.
+            InputError: the file is there and cannot be read, or is of another version.
         """
         if not self.path.exists():
             return
         try:
             with self.path.open(encoding="utf-8", newline="") as file:
                 reader = csv.DictReader(file)
-                if tuple(reader.fieldnames or ()) != COLUMNS:
+                if tuple(reader.fieldnames or ()) not in (COLUMNS, COLUMNS[:-1]):  # sources came last
                     raise ValueError("columns")
                 for row in reader:
-                    self._rows.setdefault(row["input"], []).append({name: row[name] or "" for name in COLUMNS})
+                    self._rows.setdefault(row["input"], []).append({name: row.get(name) or "" for name in COLUMNS})
         except (OSError, ValueError, csv.Error) as error:
             raise InputError(
                 f"{self.path.name} of the earlier run cannot be read", "move it away, or run without --resume"
@@ -91,9 +92,24 @@ class Summary:
         rows = self._rows.get(_text(name), [])
         return bool(rows) and all(row["status"] == DONE and row["settings"] == settings for row in rows)
 
-    def add_done(self, name: str, output: str, settings: str, answers: Iterable[Segment]) -> None:
-        """Note the answers for a CT, and write the file."""
+    def source_of(self, output: str) -> Path | None:
+        """Return the CT that a result was made of, None where that is not known."""
+        rows = (row for rows in self._rows.values() for row in rows)
+        sources = (row["source"] for row in rows if row["status"] == DONE and row["output"] == _text(output))
+        return next((Path(source) for source in sources if source), None)
+
+    def add_done(self, name: str, source: Path, output: str, settings: str, answers: Iterable[Segment]) -> None:
+        """Note the answers for a CT, and write the file.
+
+        Args:
+            name: what reports call the CT.
+            source: where it is, as an absolute path.
+            output: the result, relative to the table.
+            settings: what the result depends on.
+            answers: one per prompt.
+        """
         common = {"input": _text(name), "output": _text(output), "status": DONE, "settings": settings}
+        common["source"] = str(source)
         self._put(name, [common | _answer(answer) for answer in answers])
 
     def add_failed(self, name: str, reason: str) -> None:

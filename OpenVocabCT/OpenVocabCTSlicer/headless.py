@@ -17,6 +17,7 @@ from pathlib import Path
 
 from OpenVocabCTLib.errors import Cancelled, InputError, ModelError, OpenVocabCTError, ResourceError
 from OpenVocabCTLib.output.atomic import make_folder
+from OpenVocabCTLib.output.places import identity
 from OpenVocabCTLib.output.segmentation import Segmentation
 from OpenVocabCTLib.worker.errors import WorkerLost
 from OpenVocabCTLib.worker.protocol import PromptRequest, VolumeHeader
@@ -88,7 +89,8 @@ class Batch:
         """Do all CTs.
 
         Raises:
-            InputError: the input holds no CT, or the output folder cannot be written.
+            InputError: the input holds no CT, a result would replace that of another CT, or the output folder cannot be
+                written.
             ModelError, ResourceError, WorkerLost: what would meet every further CT.
         """
         options = self._options
@@ -96,8 +98,9 @@ class Batch:
         cases = find_cases(options.inputs, options.output, options.suffix, _say)
         self._summary.check()
         make_folder(options.output)
-        if options.resume:
-            self._summary.load()
+        self._load_summary()
+        for case in cases:
+            _check_same_source(self._summary.source_of(self._output_name(case)), case)
         outcome, lost = Outcome(), 0
         for number, case in enumerate(cases, start=1):
             title = f"[{number}/{len(cases)}] {_one_line(case.name)}"
@@ -120,6 +123,17 @@ class Batch:
                 outcome.done += 1
         return outcome
 
+    def _load_summary(self) -> None:
+        """Keep what earlier runs noted; only --resume needs it, and says so where it cannot be read."""
+        try:
+            self._summary.load()
+        except InputError:
+            if self._options.resume:
+                raise
+
+    def _output_name(self, case: Case) -> str:
+        return case.output.relative_to(self._options.output).as_posix()
+
     def _do(self, case: Case, title: str, settings: str) -> None:
         from OpenVocabCTLib.volume import CTVolume
 
@@ -136,9 +150,7 @@ class Batch:
         for note in dict.fromkeys((*volume.notes, *segmentation.notes)):
             _say(f"{title}: note: {note}")
         self._write(case, segmentation)
-        self._summary.add_done(
-            case.name, case.output.relative_to(self._options.output).as_posix(), settings, segmentation
-        )
+        self._summary.add_done(case.name, case.source, self._output_name(case), settings, segmentation)
         _say(f"{title}: found {len(segmentation.found)} of {len(segmentation)}, wrote {case.output.name}")
 
     def _write(self, case: Case, segmentation: Segmentation) -> None:
@@ -197,6 +209,21 @@ def start_session(folder: Path) -> Session:
 def inside_slicer() -> bool:
     """Say whether this is the application, not only its libraries."""
     return hasattr(sys.modules.get("slicer"), "app")
+
+
+def _check_same_source(earlier: Path | None, case: Case) -> None:
+    """Refuse to replace the result of another CT that has the same name, as those of many patients have.
+
+    Raises:
+        InputError: it would be; a CT that is no longer where it was may have been moved, and is none.
+    """
+    if earlier is None or not (case.output.is_file() and earlier.exists()):
+        return
+    if identity(earlier) != identity(case.source):
+        raise InputError(
+            f"{case.output.name} in the output folder is the result of another CT called {earlier.name}",
+            "use another output folder, or give the folder that holds both",
+        )
 
 
 def _check_reading() -> None:

@@ -22,6 +22,7 @@ from OpenVocabCTLib.worker.steps import run
 from OpenVocabCTSlicer import headless
 from OpenVocabCTSlicer.batch_inputs import find_cases
 from OpenVocabCTSlicer.batch_options import parse
+from OpenVocabCTSlicer.batch_summary import COLUMNS
 from OpenVocabCTSlicer.headless import main, start_session
 from Testing.openvocabct_lib.ct_phantoms import ct_phantom
 from Testing.openvocabct_lib.output.output_cases import box_mask, read_with_slicer
@@ -220,6 +221,45 @@ def test_resume_does_again_what_changed(cts: Path, tmp_path: Path, change: str) 
     assert batch(engine, *words) == 0
     assert len(engine.calls) == 1
     assert len(table(out)) == 1
+
+
+@pytest.mark.parametrize("resume", [(), ("--resume",)])
+def test_a_loop_over_patients_loses_no_result(
+    tmp_path: Path, resume: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The CTs of all patients have the same name, and each run is about one of them.
+    first, second = (write_ct(tmp_path / name / "ct.nii.gz") for name in ("first", "second"))
+    out = tmp_path / "out"
+    words = ("--prompt", "liver", "--output", out, *resume)
+    assert batch(Engine(), "--input", first, *words) == 0
+    before = (out / "ct.seg.nrrd").read_bytes(), table(out)
+    engine = Engine()
+    assert batch(engine, "--input", second, *words) == 2
+    assert not engine.calls
+    assert "ct.seg.nrrd in the output folder is the result of another CT called ct.nii.gz" in capsys.readouterr().err
+    assert ((out / "ct.seg.nrrd").read_bytes(), table(out)) == before
+    first.rename(tmp_path / "ct.nii.gz")  # moved, so that nobody knows whether it is the same
+    assert batch(Engine(), "--input", second, *words) == 0
+
+
+def test_runs_keep_the_rows_of_each_other(cts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for ct in ("a.nii.gz", "b.nrrd", "a.nii.gz"):
+        assert batch(Engine(), "--input", cts / ct, "--prompt", "liver", "--output", out) == 0
+    assert {row["input"]: row["source"] for row in table(out)} == {n: str(cts / n) for n in ("a.nii.gz", "b.nrrd")}
+    assert len(table(out)) == 2
+
+
+def test_a_table_without_sources_is_taken_up(cts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ("--input", cts, "--prompt", "liver", "--output", out, "--resume")
+    assert batch(Engine(), *words) == 0
+    rows = [list(row.values())[:-1] for row in table(out)]
+    with (out / "summary.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([COLUMNS[:-1], *rows])
+    engine = Engine()
+    assert batch(engine, *words) == 0
+    assert not engine.calls
 
 
 def test_a_summary_that_is_another_table_is_not_overwritten(cts: Path, tmp_path: Path) -> None:
