@@ -165,9 +165,11 @@ class _Run:
 
 
 def _take_over(segmentation_node: Node, volume_node: Node) -> None:
-    """Give an empty segmentation the volume's place; one with segments keeps its own, or they would move."""
+    """Let a segmentation be seen, and give an empty one the volume's place; others keep theirs, or they would move."""
     import slicer
 
+    # One that was made with the node selector has none, and would not be seen.
+    segmentation_node.CreateDefaultDisplayNodes()
     content = segmentation_node.GetSegmentation()
     label_maps = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
     if content.GetNumberOfSegments() == 0:

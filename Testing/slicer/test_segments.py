@@ -309,6 +309,17 @@ def test_the_segmentation_takes_the_volumes_geometry_and_transform() -> None:
     np.testing.assert_allclose(image_affine(desk.node, "liver"), GRID.affine_ras(), rtol=1e-12, atol=1e-12)
 
 
+def test_a_segmentation_from_the_node_selector_is_seen(desk: Desk) -> None:
+    # The selector adds the node and no more.
+    desk.node = desk.scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    desk.answer("liver", "left kidney")
+    display = desk.node.GetDisplayNode()
+    assert display.GetVisibility()
+    assert all(display.GetSegmentVisibility(segment_id) for segment_id in ("liver", "left_kidney"))
+    desk.answer("spinal cord")
+    assert desk.node.GetNumberOfDisplayNodes() == 1
+
+
 def test_a_chosen_segmentation_stays_where_it_is_and_the_mask_lands_on_the_volume(desk: Desk) -> None:
     desk.answer("left kidney")
     turned = np.eye(4)
