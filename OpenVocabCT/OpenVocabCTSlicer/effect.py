@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from OpenVocabCTLib.errors import Cancelled, InputError
+from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.output.segmentation import Segmentation
 from OpenVocabCTSlicer.belonging import check_patient, reference_of
 from OpenVocabCTSlicer.combine import Modifier, combine
@@ -213,7 +213,7 @@ class TextPrompt:
     def _on_error(self, error: Exception) -> None:
         self._target = None
         self._show_idle()
-        self._ui.messageLabel.text = "" if isinstance(error, Cancelled) else sentence(error)
+        self._ui.messageLabel.text = sentence(error)
 
     def _show_idle(self) -> None:
         self._progress.hide()

@@ -350,6 +350,9 @@ def test_another_effect_stops_the_run(bench: Bench) -> None:
     bench.effect.deactivate()
     wait_until(lambda: not bench.effect.textPrompt.runner.running, seconds=2)
     assert bench.logic.told == ["worker"]
+    # Also when another module is opened: who comes back must not take the segment for the answer.
+    bench.effect.updateGUIFromMRML()
+    assert bench.ui.messageLabel.text == "stopped: nothing was changed"
 
 
 def test_cleanup_leaves_nothing_behind(bench: Bench) -> None:
