@@ -34,6 +34,10 @@ class Target(Protocol):
         """The segmentation node."""
 
     @property
+    def segment_id(self) -> str:
+        """The selected segment."""
+
+    @property
     def volume(self) -> Node:
         """The volume that was segmented."""
 
@@ -51,7 +55,8 @@ class Modifier:
     """What the editor is to do.
 
     Attributes:
-        labelmap: vtkOrientedImageData of zeros and ones over the whole reference geometry of the segmentation.
+        labelmap: vtkOrientedImageData of zeros and ones over the whole reference geometry of the segmentation, and when
+            intersecting over the selected segment too, of which nothing outside of the answer may stay.
         operation: whether the ones become the segment, are added to it, or are removed from it.
         cut: whether a part of the answer lies outside of that geometry, where no segment can have it.
     """
@@ -80,6 +85,8 @@ def combine(target: Target, answer: Segmentation) -> Modifier:
     if target.volume.GetImageData() is None or target.volume.GetImageData().GetDimensions() != masks[0].shape[::-1]:
         raise InputError("the volume is not the one that was segmented", "run it again")
     reference, joined = _reference_geometry(target), _joined(target, masks)
+    if target.mode == "intersect":
+        _include_segment(reference, target)
     labelmap = _in_reference_geometry(reference, joined)
     if target.mode == "intersect":
         voxels = voxels_of(labelmap)
@@ -185,3 +192,14 @@ def _reference_geometry(target: Target) -> Image:
         box = slice(0, k), slice(0, j), slice(0, i)
         reference, _ = new_image(box, ijk_to_parent_of(target.volume, target.segmentation))
     return reference
+
+
+def _include_segment(reference: Image, target: Target) -> None:
+    """Make a geometry larger for a segment that reaches out of it."""
+    one = vtk.vtkStringArray()
+    one.InsertNextValue(target.segment_id)
+    extent = [0, -1, 0, -1, 0, -1]
+    target.segmentation.GetSegmentation().DetermineCommonLabelmapExtent(extent, reference, one)
+    if all(first <= last for first, last in zip(extent[::2], extent[1::2], strict=True)):
+        ends = zip((min, max) * 3, reference.GetExtent(), extent, strict=True)
+        reference.SetExtent(*(which(a, b) for which, a, b in ends))

@@ -195,6 +195,33 @@ def test_an_answer_between_the_voxels_of_the_reference_is_cut_where_it_reaches_o
     assert combine(target, segmentation({"liver": ANSWER}, GRID)).cut is expected
 
 
+@pytest.mark.parametrize("spacing", [GRID.spacing, (GRID.spacing[0] / 2, *GRID.spacing[1:])])
+def test_intersecting_leaves_nothing_of_a_segment_that_reaches_out_of_the_reference(
+    spacing: tuple[float, float, float],
+) -> None:
+    scene = new_scene()
+    target = target_in(scene, "intersect")
+    short = grid(shape=(3, 7, 8), spacing=spacing)
+    reference = add_volume(scene, np.zeros(short.shape, np.int16), short.affine_ras())
+    target.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(reference)
+    editor = scene.AddNode(slicer.vtkMRMLSegmentEditorNode())
+    editor.SetAndObserveSegmentationNode(target.segmentation)
+    editor.SetAndObserveSourceVolumeNode(target.volume)
+    editor.SetSelectedSegmentID("liver")
+    logic = slicer.vtkSlicerSegmentEditorLogic()
+    logic.SetMRMLScene(scene)
+    logic.SetSegmentEditorNode(editor)
+    answer = box_mask(SHAPE, (0, 0, 0), (2, 2, 2))
+    modifier = combine(target, segmentation({"liver": answer}, GRID))
+    logic.ModifySegmentByLabelmap(
+        target.segmentation, "liver", modifier.labelmap, logic.ModificationModeRemove, False, False
+    )
+    image = slicer.vtkOrientedImageData()
+    assert target.segmentation.GetBinaryLabelmapRepresentation("liver", image)
+    left = int(voxels(image).astype(bool).sum())
+    assert left == answer.sum() * round(GRID.spacing[0] / spacing[0])
+
+
 def test_what_cannot_be_combined_is_refused() -> None:
     scene = new_scene()
     target = target_in(scene)
