@@ -15,8 +15,8 @@ import vtk
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.output.masks import Box, CroppedMask
 from OpenVocabCTLib.output.segmentation import Segmentation
-from OpenVocabCTSlicer.label_images import Image, joined_box, matrix_of, new_image, same_lattice, voxels_of
-from OpenVocabCTSlicer.volumes import Node, ijk_to_parent_of, ijk_to_ras, to_array
+from OpenVocabCTSlicer.label_images import Image, joined_box, label_image, matrix_of, new_image, same_lattice, voxels_of
+from OpenVocabCTSlicer.volumes import Node, ijk_to_parent_of, ijk_to_ras, to_array, to_vtk
 
 Mode = Literal["set", "add", "subtract", "intersect"]
 Operation = Literal["set", "add", "remove"]
@@ -59,11 +59,14 @@ class Modifier:
             intersecting over the selected segment too, of which nothing outside of the answer may stay.
         operation: whether the ones become the segment, are added to it, or are removed from it.
         cut: whether a part of the answer lies outside of that geometry, where no segment can have it.
+        cleared: zeros and ones to be removed before, None for nothing. Slicer's own replacing expects a segment whose
+            voxels are those of the reference geometry, and leaves a part of any other one.
     """
 
     labelmap: Image
     operation: Operation
     cut: bool = False
+    cleared: Image | None = None
 
 
 def combine(target: Target, answer: Segmentation) -> Modifier:
@@ -85,14 +88,32 @@ def combine(target: Target, answer: Segmentation) -> Modifier:
     if target.volume.GetImageData() is None or target.volume.GetImageData().GetDimensions() != masks[0].shape[::-1]:
         raise InputError("the volume is not the one that was segmented", "run it again")
     reference, joined = _reference_geometry(target), _joined(target, masks)
+    cut = _reaches_out(joined, reference)
     if target.mode == "intersect":
-        _include_segment(reference, target)
+        return Modifier(_all_but(joined, reference, target), operation, cut)
     labelmap = _in_reference_geometry(reference, joined)
-    if target.mode == "intersect":
-        voxels = voxels_of(labelmap)
-        np.subtract(1, voxels, out=voxels)
-        labelmap.Modified()
-    return Modifier(labelmap, operation, _reaches_out(joined, reference))
+    layer = label_image(target.segmentation, target.segment_id)
+    if target.mode == "set" and layer is not None and not same_lattice(layer, matrix_of(reference)):
+        return Modifier(labelmap, "add", cut, _all_but(joined, reference, target))
+    return Modifier(labelmap, operation, cut)
+
+
+def _all_but(image: Image, reference: Image, target: Target) -> Image:
+    """Return what is outside of an image, in the reference geometry and wherever else the selected segment is."""
+    one = vtk.vtkStringArray()
+    one.InsertNextValue(target.segment_id)
+    wider = reference.NewInstance()
+    wider.SetGeometryFromImageToWorldMatrix(to_vtk(matrix_of(reference)))
+    extent, own = reference.GetExtent(), [0, -1, 0, -1, 0, -1]
+    target.segmentation.GetSegmentation().DetermineCommonLabelmapExtent(own, reference, one)
+    if all(first <= last for first, last in zip(own[::2], own[1::2], strict=True)):
+        extent = tuple(which(a, b) for which, a, b in zip((min, max) * 3, extent, own, strict=True))
+    wider.SetExtent(*extent)
+    labelmap = _in_reference_geometry(wider, image)
+    voxels = voxels_of(labelmap)
+    np.subtract(1, voxels, out=voxels)
+    labelmap.Modified()
+    return labelmap
 
 
 def _joined(target: Target, masks: list[CroppedMask]) -> Image:
@@ -192,14 +213,3 @@ def _reference_geometry(target: Target) -> Image:
         box = slice(0, k), slice(0, j), slice(0, i)
         reference, _ = new_image(box, ijk_to_parent_of(target.volume, target.segmentation))
     return reference
-
-
-def _include_segment(reference: Image, target: Target) -> None:
-    """Make a geometry larger for a segment that reaches out of it."""
-    one = vtk.vtkStringArray()
-    one.InsertNextValue(target.segment_id)
-    extent = [0, -1, 0, -1, 0, -1]
-    target.segmentation.GetSegmentation().DetermineCommonLabelmapExtent(extent, reference, one)
-    if all(first <= last for first, last in zip(extent[::2], extent[1::2], strict=True)):
-        ends = zip((min, max) * 3, reference.GetExtent(), extent, strict=True)
-        reference.SetExtent(*(which(a, b) for which, a, b in ends))

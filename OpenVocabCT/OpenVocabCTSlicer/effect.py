@@ -201,12 +201,16 @@ class TextPrompt:
         # Everything that can fail has been done: undo must never hold a state that nothing followed.
         self._effect.saveStateForUndo()
         kinds = slicer.qSlicerSegmentEditorAbstractEffect
-        mode = {
+        modes = {
             "set": kinds.ModificationModeSet,
             "add": kinds.ModificationModeAdd,
             "remove": kinds.ModificationModeRemove,
-        }[change.operation]
-        self._effect.modifySegmentByLabelmap(target.segmentation, target.segment_id, change.labelmap, mode, False)
+        }
+        for labelmap, operation in ((change.cleared, "remove"), (change.labelmap, change.operation)):
+            if labelmap is not None:
+                self._effect.modifySegmentByLabelmap(
+                    target.segmentation, target.segment_id, labelmap, modes[operation], False
+                )
         SegmentTags(target.segmentation.GetSegmentation().GetSegment(target.segment_id)).tell_maker(with_help=True)
         self._ui.messageLabel.text = "\n".join(_remarks(target, answer, change))
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
+from vtk.util.numpy_support import vtk_to_numpy
 
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.worker.steps import run
@@ -170,6 +171,42 @@ def test_modes(bench: Bench, mode: str, expected: np.ndarray) -> None:
     assert tag(bench.node, "liver", "DICOM.SegmentAlgorithmType") == "SEMIAUTOMATIC"
 
 
+def set_geometry(bench: Bench, change: Any) -> None:
+    """Change the segmentation's geometry as "Specify geometry" does, or before the module writes another segment."""
+    content = bench.node.GetSegmentation()
+    name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    image = slicer.vtkOrientedImageData()
+    slicer.vtkSegmentationConverter.DeserializeImageGeometry(content.GetConversionParameter(name), image, False)
+    change(image)
+    content.SetConversionParameter(name, slicer.vtkSegmentationConverter.SerializeImageGeometry(image))
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("set", ANSWER),
+        ("add", SELECTED | ANSWER),
+        ("subtract", SELECTED & ~ANSWER),
+        ("intersect", SELECTED & ANSWER),
+    ],
+)
+def test_modes_on_a_segment_of_coarser_voxels_than_the_geometry(bench: Bench, mode: str, expected: np.ndarray) -> None:
+    def finer(image: Any) -> None:
+        i, j, k = image.GetSpacing()
+        image.SetSpacing(i / 2, j, k)
+        image.SetExtent(0, 2 * SHAPE[2] - 1, 0, SHAPE[1] - 1, 0, SHAPE[0] - 1)
+
+    set_geometry(bench, finer)
+    bench.apply(mode)
+    image = slicer.vtkOrientedImageData()
+    assert bench.node.GetBinaryLabelmapRepresentation("liver", image)
+    voxels = vtk_to_numpy(image.GetPointData().GetScalars())
+    assert np.count_nonzero(voxels) == 2 * expected.sum()
+    assert bench.host.undo_states == 1
+    assert bench.host.history.RestorePreviousState()
+    assert np.array_equal(bench.mask(), SELECTED)
+
+
 def test_undo_is_one_step(bench: Bench) -> None:
     bench.apply("set")
     assert bench.host.undo_states == 1
@@ -257,12 +294,7 @@ def test_another_ct_is_said_and_another_patient_is_refused(bench: Bench, whose: 
 
 @pytest.mark.parametrize(("mode", "said"), [("set", True), ("add", True), ("subtract", False)])
 def test_what_is_left_out_is_said(bench: Bench, mode: str, said: bool) -> None:
-    content = bench.node.GetSegmentation()
-    name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
-    short = slicer.vtkOrientedImageData()
-    slicer.vtkSegmentationConverter.DeserializeImageGeometry(content.GetConversionParameter(name), short, False)
-    short.SetExtent(0, SHAPE[2] - 1, 0, SHAPE[1] - 1, 0, 4)
-    content.SetConversionParameter(name, slicer.vtkSegmentationConverter.SerializeImageGeometry(short))
+    set_geometry(bench, lambda image: image.SetExtent(0, SHAPE[2] - 1, 0, SHAPE[1] - 1, 0, 4))
     bench.apply(mode)
     assert ("left out" in bench.ui.messageLabel.text) is said
     assert not bench.mask()[5].any()
