@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 
 from OpenVocabCTLib.errors import InputError
-from OpenVocabCTSlicer.label_images import label_image, matrix_of, same_lattice, voxels_of
+from OpenVocabCTSlicer.label_images import extent_on, label_image, same_lattice, voxels_of
 from OpenVocabCTSlicer.volumes import Node, ijk_to_parent_of
-
-_SAME_AXIS, _SAME_VOXEL = 1e-4, 0.05
 
 
 def reference_of(segmentation_node: Node) -> Node | None:
@@ -39,7 +37,7 @@ def belongs_to_another(segmentation_node: Node | None, volume_node: Node | None)
         matrix = ijk_to_parent_of(volume_node, segmentation_node)
     except InputError:  # the two are not in one space, which writing says better
         return False
-    grid = _grid_of(segmentation_node)
+    grid = grid_of(segmentation_node)
     if grid is not None:
         return grid.GetDimensions() != image.GetDimensions() or not same_lattice(grid, matrix)
     return not all(_lies_on(layer, matrix, image.GetDimensions()) for layer in _layers_of(segmentation_node))
@@ -81,7 +79,7 @@ def _patient_of(volume_node: Node) -> int:
     return int(hierarchy.GetItemAncestorAtLevel(item, level)) if item else 0
 
 
-def _grid_of(segmentation_node: Node) -> Any:
+def grid_of(segmentation_node: Node) -> Any:
     """Return an image without voxels that has the segmentation's geometry, None where that is not known."""
     import slicer
 
@@ -99,12 +97,6 @@ def _layers_of(segmentation_node: Node) -> list[Any]:
 
 
 def _lies_on(layer: Any, matrix: np.ndarray, dimensions: Sequence[int]) -> bool:
-    """Say whether the voxels of a label map are voxels of a grid, wherever it counts them from."""
-    to_grid = np.linalg.inv(matrix) @ matrix_of(layer)
-    ends = np.array(layer.GetExtent()).reshape(3, 2).T @ to_grid[:3, :3].T + to_grid[:3, 3]
-    return bool(
-        np.allclose(to_grid[:3, :3], np.eye(3), rtol=0.0, atol=_SAME_AXIS)
-        and np.allclose(ends, np.round(ends), rtol=0.0, atol=_SAME_VOXEL)
-        and np.all(ends > -_SAME_VOXEL)
-        and np.all(ends < np.array(dimensions) - 1 + _SAME_VOXEL)
-    )
+    """Say whether the voxels of a label map are voxels of a grid of this size."""
+    ends = extent_on(layer, matrix)
+    return ends is not None and bool(np.all(ends >= 0) and np.all(ends < np.array(dimensions)))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.geometry import LPS_TO_RAS
+from OpenVocabCTSlicer.belonging import grid_of
+from OpenVocabCTSlicer.label_images import extent_on, label_image, matrix_of, voxels_of
+from OpenVocabCTSlicer.segment_tags import SegmentTags
 from OpenVocabCTSlicer.volumes import Node, ijk_to_parent_of, ijk_to_ras
 
 _POSITION = "0020,0032"  # Image Position (Patient)
@@ -32,7 +35,11 @@ def check_place(volume: Node, segmentation: Node, database: Any, instances: Sequ
     if not np.allclose(ijk_to_parent_of(volume, segmentation), own, rtol=0.0, atol=_SAME_MM):
         raise InputError(
             "the segmentation and the CT are under different transforms",
-            "take both out of their transforms and run again",
+            "take both out of their transforms, and run again where they do not fit then",
+        )
+    for name in _elsewhere(segmentation, own):
+        raise InputError(
+            f"{name!r} was found while the CT was under another transform than the segmentation", "run it again"
         )
     # The first image holds the first voxel; the other end, should they be listed in another order.
     positions = [_position(database, uid) for uid in (instances[0], instances[-1])]
@@ -42,6 +49,18 @@ def check_place(volume: Node, segmentation: Node, database: Any, instances: Sequ
             "the CT is no longer where its DICOM images are (a hardened transform, or resampling)",
             "load its series again and run on that",
         )
+
+
+def _elsewhere(segmentation: Node, own: np.ndarray) -> Iterator[str]:
+    """Yield the names of our segments on voxels that are neither the CT's nor those of the reference geometry."""
+    content, grid = segmentation.GetSegmentation(), grid_of(segmentation)
+    lattices = [own] if grid is None else [own, matrix_of(grid)]
+    for segment_id in content.GetSegmentIDs():
+        segment, layer = content.GetSegment(segment_id), label_image(segmentation, segment_id)
+        if layer is None or SegmentTags(segment).prompt_key is None or voxels_of(layer).size == 0:
+            continue
+        if all(extent_on(layer, lattice) is None for lattice in lattices):
+            yield segment.GetName()
 
 
 def _position(database: Any, uid: str) -> np.ndarray | None:

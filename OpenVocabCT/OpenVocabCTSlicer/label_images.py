@@ -20,6 +20,7 @@ Image = Any  # vtkOrientedImageData, known to Slicer's libraries only
 _PIECE = 1 << 22
 _LARGEST_BYTE = 255
 _SAME_LATTICE_MM = 1e-4
+_SAME_AXIS, _SAME_VOXEL = 1e-4, 0.05
 
 
 def new_image(box: Box, matrix: np.ndarray, largest_value: int = 1) -> tuple[Image, np.ndarray]:
@@ -114,6 +115,24 @@ def matrix_of(image: Image) -> np.ndarray:
 def same_lattice(image: Image, matrix: np.ndarray) -> bool:
     """Say whether an image has the voxels of a grid: the same (i, j, k) is the same place."""
     return bool(np.allclose(matrix_of(image), matrix, rtol=0.0, atol=_SAME_LATTICE_MM))
+
+
+def extent_on(image: Image, matrix: np.ndarray) -> np.ndarray | None:
+    """Return where the first and the last voxel of an image lie on a grid, however the two count their voxels.
+
+    Args:
+        image: any extent.
+        matrix: (4, 4) from the grid's (i, j, k, 1) to RAS mm.
+
+    Returns:
+        (2, 3) whole numbers (i, j, k), or None where the voxels of the image are none of the grid.
+    """
+    to_grid = np.linalg.inv(matrix) @ matrix_of(image)
+    if not np.allclose(to_grid[:3, :3], np.eye(3), rtol=0.0, atol=_SAME_AXIS):
+        return None
+    ends = np.array(image.GetExtent()).reshape(3, 2).T @ to_grid[:3, :3].T + to_grid[:3, 3]
+    whole = np.round(ends)
+    return whole.astype(int) if np.allclose(ends, whole, rtol=0.0, atol=_SAME_VOXEL) else None
 
 
 class StoredMask:

@@ -157,6 +157,46 @@ def test_a_ct_that_was_moved_for_itself_is_refused(who: tuple[str, ...], tmp_pat
     assert scene.relations() == before
 
 
+def test_what_was_found_while_the_ct_was_elsewhere_is_refused(tmp_path: Path) -> None:
+    scene = Scene()
+    place_images(scene)
+    scene.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(scene.volume)
+    mask = box_mask(SHAPE, (1, 1, 1), (3, 3, 3))
+
+    def find(prompt: str) -> None:
+        run(SegmentWriter().write(scene.segmentation, scene.volume, segmentation({prompt: mask}, grid(shape=SHAPE))))
+
+    find("liver")
+    moved = np.eye(4)
+    moved[:3, 3] = 3.3, 0, 0
+    put_under(scene.scene, scene.volume, moved)
+    find("spleen")
+    scene.volume.SetAndObserveTransformNodeID(None)
+    with pytest.raises(InputError, match="'spleen' was found while the CT was under another transform"):
+        scene.export(tmp_path)
+    find("spleen")
+    assert scene.export(tmp_path)
+
+
+def test_a_geometry_finer_than_the_ct_can_be_exported(tmp_path: Path) -> None:
+    scene = Scene()
+    place_images(scene)
+    mask = box_mask(SHAPE, (1, 1, 1), (3, 3, 3))
+    run(SegmentWriter().write(scene.segmentation, scene.volume, segmentation({"liver": mask}, grid(shape=SHAPE))))
+    content = scene.segmentation.GetSegmentation()
+    name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    finer, image = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
+    slicer.vtkSegmentationConverter.DeserializeImageGeometry(content.GetConversionParameter(name), finer, False)
+    finer.SetSpacing(*(value / 2 for value in finer.GetSpacing()))
+    finer.SetExtent(0, 2 * SHAPE[2] - 1, 0, 2 * SHAPE[1] - 1, 0, 2 * SHAPE[0] - 1)
+    content.SetConversionParameter(name, slicer.vtkSegmentationConverter.SerializeImageGeometry(finer))
+    resample = slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage
+    assert resample(content.GetSegment("liver").GetRepresentation("Binary labelmap"), finer, image)
+    content.GetSegment("liver").AddRepresentation("Binary labelmap", image)
+    assert scene.export(tmp_path)
+    assert scene.makers["liver"] == "SEMIAUTOMATIC"
+
+
 def test_a_ct_that_was_cropped_is_still_in_its_place(tmp_path: Path) -> None:
     scene = Scene()
     place_images(scene)
