@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import qt
@@ -86,12 +86,18 @@ class ResultTable:
         for slider, _label in self._sliders.values():
             slider.enabled = enabled
 
-    def text(self) -> str:
-        """Return the table as tab-separated text, for a spreadsheet."""
+    def text(self, edited: Collection[str] = ()) -> str:
+        """Return the table as tab-separated text, for a spreadsheet.
+
+        Args:
+            edited: ids of the segments that the numbers do not describe any more.
+        """
         lines = ["\t".join([*_headers(), _("Unusual")])]
         for row in self._rows:
             threshold = f"{row.threshold:.2f}" if row.found else _reason(row)
-            lines.append("\t".join([row.name, *_values(row), threshold, row.doubt]))
+            changed = _("edited since: the numbers are of before") if row.segment_id in edited else ""
+            remarks = "; ".join(filter(None, (row.doubt, changed)))
+            lines.append("\t".join([row.name, *_values(row), threshold, remarks]))
         return "\n".join(lines)
 
     def dispose(self) -> None:

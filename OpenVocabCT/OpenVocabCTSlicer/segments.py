@@ -164,6 +164,18 @@ class _Run:
         return "removed"
 
 
+def edited_since(segmentation_node: Node) -> Steps[frozenset[str]]:
+    """Return the ids of the segments whose voxels somebody else has changed since we wrote them."""
+    content, edited = segmentation_node.GetSegmentation(), set()
+    for segment_id in content.GetSegmentIDs():
+        tags = SegmentTags(content.GetSegment(segment_id))
+        if tags.prompt_key is not None:
+            now = yield from StoredMask.of(segmentation_node, segment_id)
+            if tags.was_edited((yield from now.digest())):
+                edited.add(segment_id)
+    return frozenset(edited)
+
+
 def _take_over(segmentation_node: Node, volume_node: Node) -> None:
     """Let a segmentation be seen, and give an empty one the volume's place; others keep theirs, or they would move."""
     import slicer

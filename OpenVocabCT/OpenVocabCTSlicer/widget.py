@@ -21,6 +21,7 @@ from OpenVocabCTSlicer.prompt_box import PromptBox
 from OpenVocabCTSlicer.prompts_text import split_prompts
 from OpenVocabCTSlicer.report_flow import ReportFlow
 from OpenVocabCTSlicer.result_table import DOUBT_MARK, ResultTable
+from OpenVocabCTSlicer.segments import edited_since
 from OpenVocabCTSlicer.strings import _
 from OpenVocabCTSlicer.task_runner import TaskRunner, sentence
 from OpenVocabCTSlicer.threshold_queue import ThresholdQueue
@@ -329,7 +330,19 @@ class Panel:
         self.message.say(_("wrote {name}").format(name=", ".join(path.name for path in written)))
 
     def _on_copy_table(self) -> None:
-        self._tools.copy(self.table.text())
+        _volume, node = self.view.chosen
+        if node is None or self._busy:
+            self._tools.copy(self.table.text())
+        else:
+            self._start(_("Looking at the segments"), lambda: edited_since(node), self._copy_table)
+
+    def _copy_table(self, edited: frozenset[str]) -> None:
+        self._tools.copy(self.table.text(edited))
+        self._show_idle()
+        names = [row.name for row in self.table.rows if row.segment_id in edited]
+        if names:
+            said = _("edited by hand since, so that the copied numbers are of before: {names}")
+            self.message.say(said.format(names=", ".join(names)))
 
     def _on_copy_report(self) -> None:
         self._tools.copy(self._tools.report(self._error, self.install.summary()))

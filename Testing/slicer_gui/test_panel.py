@@ -290,6 +290,7 @@ def test_table_as_text(make: Any) -> None:
     bench = make()
     bench.panel.table.show((row("spleen"), row("liver", doubt="182 ml is little"), row("uterus", found=False)))
     click(bench.ui.copyTableButton)
+    wait_until(lambda: not bench.panel.runner.running)
     assert bench.app.clipboard().text().splitlines() == [
         "Structure\tVolume (ml)\tMean HU\tPresence\tThreshold\tUnusual",
         "spleen\t182\t104\t98 %\t0.50\t",

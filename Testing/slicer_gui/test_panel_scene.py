@@ -326,6 +326,22 @@ def test_a_run_says_whose_edits_it_replaced(desk: Desk) -> None:
     assert "edited by hand" not in desk.message
 
 
+def test_a_copied_table_says_which_numbers_are_of_before(desk: Desk) -> None:
+    node = desk.apply("liver, spleen")
+    edit(node, "liver", SPLEEN)
+    click(desk.ui.copyTableButton)
+    wait_until(lambda: not desk.panel.runner.running)
+    _header, liver, spleen = desk.bench.app.clipboard().text().splitlines()
+    assert liver.endswith("\tedited since: the numbers are of before")
+    assert spleen.endswith("\t")
+    assert desk.message == "edited by hand since, so that the copied numbers are of before: liver"
+    assert desk.ui.applyButton.text == "Apply"
+    desk.apply("liver, spleen")
+    click(desk.ui.copyTableButton)
+    wait_until(lambda: not desk.panel.runner.running)
+    assert "edited" not in desk.bench.app.clipboard().text()
+
+
 def test_closing_the_scene_lets_go_of_what_undo_holds(desk: Desk) -> None:
     desk.apply("liver")
     desk.panel.scene_closes()
