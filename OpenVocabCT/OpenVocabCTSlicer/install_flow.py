@@ -29,6 +29,12 @@ class InstallFlow:
         self._dialogs = dialogs
         self._runner = runner
         self._on_progress = on_progress
+        self._running = False
+
+    @property
+    def running(self) -> bool:
+        """Whether the runner is busy with the packages, which has nothing to do with any scene."""
+        return self._running and self._runner.running
 
     def ensure(
         self,
@@ -48,10 +54,19 @@ class InstallFlow:
             on_ready()
             return
 
-        def examined(readiness: Any) -> None:
-            self._ask(readiness, on_ready, on_error, wheel_folder)
+        def done() -> None:
+            self._running = False
+            on_ready()
 
-        self._runner.start(self._installer.examine(), examined, on_error, self._on_progress)
+        def failed(error: Exception) -> None:
+            self._running = False
+            on_error(error)
+
+        def examined(readiness: Any) -> None:
+            self._ask(readiness, done, failed, wheel_folder)
+
+        self._running = True
+        self._runner.start(self._installer.examine(), examined, failed, self._on_progress)
 
     def summary(self) -> str:
         """Return one line about the state of the packages."""

@@ -98,8 +98,9 @@ class Panel:
         self.prompts.load_vocabulary(self._tools.vocabulary, self._tools.log)
 
     def scene_closes(self) -> None:
-        """Stop at once: the nodes are about to go; `load_parameters` has to follow."""
-        self.runner.close()
+        """Stop at once: the nodes are about to go; `load_parameters` has to follow. Packages are installed on."""
+        if not self.install.running:
+            self.runner.close()
         self.thresholds.close()
         self._tools.undo.forget()
         self._request = None

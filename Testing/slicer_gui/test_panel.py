@@ -246,6 +246,33 @@ def test_closing_the_scene_stops_everything(make: Any) -> None:
     assert bench.message == ""
 
 
+def test_closing_the_scene_does_not_end_an_installation(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gigabytes are being downloaded; the next patient can be loaded meanwhile."""
+    waiting = True
+
+    def install(self: FakeInstaller, plan: Any, wheel_folder: Any = None) -> Any:
+        while waiting:
+            yield None
+        self.ready = True
+        return self.check()
+
+    monkeypatch.setattr(FakeInstaller, "install", install)
+    bench = make(installer=FakeInstaller(ready=False))
+    type_text(bench.ui.promptEdit, "spleen")
+    click(bench.ui.applyButton)
+    wait_until(lambda: bool(bench.tools.dialogs.questions))
+    bench.panel.scene_closes()
+    bench.scene.Clear(False)
+    bench.panel.load_parameters()
+    events()
+    assert bench.panel.runner.running
+    assert bench.ui.applyButton.text == "Cancel"
+    waiting = False
+    wait_until(lambda: not bench.panel.install.running and not bench.panel.runner.running)
+    assert bench.tools.installer.ready
+    assert bench.ui.applyButton.text == "Apply"
+
+
 def test_parameters_survive_saving_and_loading_the_scene(make: Any) -> None:
     import slicer
 
