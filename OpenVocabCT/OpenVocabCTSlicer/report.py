@@ -14,8 +14,12 @@ from OpenVocabCTLib.errors import OpenVocabCTError
 
 _LOG_LINES = 40
 _PACKAGES = ("torch", "transformers", "safetensors", "numpy", "SimpleITK")
-# Windows and POSIX paths, and file addresses: they can hold a patient's name.
-_PATHS = re.compile(r"(?:file://|[A-Za-z]:[\\/]|\\\\|~/|(?<![\w.])/(?=[\w.]))[^\n\"'<>|:;,)]*")
+# Windows and POSIX paths, and file addresses: they can hold a patient's name, and a name can hold commas, quotes and
+# brackets. So a path ends only where the sentence goes on, and where no part of a path follows any more.
+_PATHS = re.compile(
+    r"(?:file://|[A-Za-z]:[\\/]|\\\\|~/|(?<![\w.])/(?=[\w.])).*?(?=(?:: | cannot | is | was )[^\\/\n]*$|$)",
+    re.MULTILINE,
+)
 _QUOTED = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"")
 
 

@@ -104,10 +104,20 @@ def test_terminologies_give_names_with_sides() -> None:
         "the prompt 'doe tumour' is not understood",
         'the prompt "doe tumour" is not understood',
         "cannot read /data/my doe folder/ct.nii",
+        "/data/Miller, Doe (1950)/ct.nii cannot be read: copy it",
+        r"C:\Users\O'Doe\ct.nii is gone: look",
+        r"the folder \\server\Miller; Doe\ct is gone: look",
+        "/data/Miller: Doe/ct.nii cannot be read: copy it",
+        "Looking in links: /data/Miller, Doe",
     ],
 )
 def test_reports_hold_no_paths_and_no_words_of_the_user(text: str) -> None:
     assert "doe" not in anonymous(text).casefold()
+
+
+def test_what_is_said_of_a_path_stays_in_a_report() -> None:
+    assert anonymous("/data/Doe, J/ct.nii cannot be read: copy it") == "<path> cannot be read: copy it"
+    assert anonymous("the volume of 3/4 is odd: run again") == "the volume of 3/4 is odd: run again"
 
 
 def test_report_of_an_unexpected_error_says_where_but_not_what_was_in_it() -> None:
