@@ -185,8 +185,8 @@ class TextPrompt:
         assert target is not None
         self._show_idle()
         if not answer.found:
-            reasons = "; ".join(f"{segment.name}: {segment.reason}" for segment in answer)
-            self._ui.messageLabel.text = _("Not found, nothing was changed. {reasons}").format(reasons=reasons)
+            said = _("Not found, nothing was changed. {reasons}").format(reasons=_reasons(answer))
+            self._ui.messageLabel.text = said
             return
         try:
             target.check()
@@ -240,6 +240,9 @@ class TextPrompt:
 def _remarks(target: _Target, answer: Segmentation, change: Modifier) -> list[str]:
     """Return what the user should know about a change, one sentence each."""
     remarks = []
+    missing = _reasons(answer)
+    if missing:
+        remarks.append(_("Not found, and so not in the result: {reasons}").format(reasons=missing))
     reference = reference_of(target.segmentation)
     if reference is not None and reference is not target.volume:
         said = _("Found in {volume}, while the segmentation belongs to {reference}: check that they fit")
@@ -250,3 +253,7 @@ def _remarks(target: _Target, answer: Segmentation, change: Modifier) -> list[st
     if unusual:
         remarks.append(_("Unusual: {doubt}").format(doubt=unusual))
     return remarks
+
+
+def _reasons(answer: Segmentation) -> str:
+    return "; ".join(f"{segment.name}: {segment.reason}" for segment in answer if not segment.found)

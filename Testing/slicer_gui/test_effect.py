@@ -244,6 +244,13 @@ def test_not_found_changes_nothing(bench: Bench) -> None:
     assert "not in this scan" in bench.ui.messageLabel.text
 
 
+def test_what_is_missing_among_several_is_said(bench: Bench) -> None:
+    bench.logic.answer_with = segmentation({"stomach": ANSWER, "uterus": None}, GRID)
+    bench.apply("set", "stomach, uterus")
+    assert np.array_equal(bench.mask(), ANSWER)
+    assert bench.ui.messageLabel.text == "Not found, and so not in the result: uterus: not in this scan"
+
+
 def test_enter_runs_and_apply_cancels(bench: Bench) -> None:
     bench.logic.endless = True
     type_text(bench.ui.promptEdit, "stomach")
