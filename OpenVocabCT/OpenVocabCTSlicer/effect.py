@@ -239,7 +239,7 @@ class TextPrompt:
 
 def _remarks(target: _Target, answer: Segmentation, change: Modifier) -> list[str]:
     """Return what the user should know about a change, one sentence each."""
-    remarks = []
+    remarks = list(answer.notes)
     missing = _reasons(answer)
     if missing:
         remarks.append(_("Not found, and so not in the result: {reasons}").format(reasons=missing))

@@ -7,6 +7,7 @@ import importlib.util
 import sys
 import types
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,13 @@ def test_what_is_missing_among_several_is_said(bench: Bench) -> None:
     bench.apply("set", "stomach, uterus")
     assert np.array_equal(bench.mask(), ANSWER)
     assert bench.ui.messageLabel.text == "Not found, and so not in the result: uterus: not in this scan"
+
+
+def test_what_the_engine_notes_is_said(bench: Bench) -> None:
+    note = "ribs: only left rib 1, which the model was trained on"
+    bench.logic.answer_with = replace(segmentation({"ribs": ANSWER}, GRID), notes=(note,))
+    bench.apply("set", "ribs")
+    assert bench.ui.messageLabel.text == note
 
 
 def test_enter_runs_and_apply_cancels(bench: Bench) -> None:
