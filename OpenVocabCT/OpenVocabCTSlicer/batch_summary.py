@@ -29,8 +29,10 @@ COLUMNS = (
     "doubts",
     "settings",
     "source",
+    "notes",
 )
 _ALWAYS = 4  # the columns that every version has begun with
+_LATER = 2  # the last columns, which came with a later version
 DONE, FAILED = "done", "failed"
 Row = dict[str, str]
 
@@ -78,7 +80,7 @@ class Summary:
         try:
             with self.path.open(encoding="utf-8", newline="") as file:
                 reader = csv.DictReader(file)
-                if tuple(reader.fieldnames or ()) not in (COLUMNS, COLUMNS[:-1]):  # sources came last
+                if tuple(reader.fieldnames or ()) not in (COLUMNS, COLUMNS[:-_LATER]):
                     raise ValueError("columns")
                 for row in reader:
                     self._rows.setdefault(row["input"], []).append({name: row.get(name) or "" for name in COLUMNS})
@@ -98,7 +100,9 @@ class Summary:
         sources = (row["source"] for row in rows if row["status"] == DONE and row["output"] == _text(output))
         return next((Path(source) for source in sources if source), None)
 
-    def add_done(self, name: str, source: Path, output: str, settings: str, answers: Iterable[Segment]) -> None:
+    def add_done(
+        self, name: str, source: Path, output: str, settings: str, answers: Iterable[Segment], notes: Iterable[str]
+    ) -> None:
         """Note the answers for a CT, and write the file.
 
         Args:
@@ -107,9 +111,10 @@ class Summary:
             output: the result, relative to the table.
             settings: what the result depends on.
             answers: one per prompt.
+            notes: what the user should know about the CT and about all answers.
         """
         common = {"input": _text(name), "output": _text(output), "status": DONE, "settings": settings}
-        common["source"] = str(source)
+        common |= {"source": str(source), "notes": _text("; ".join(notes))}
         self._put(name, [common | _answer(answer) for answer in answers])
 
     def add_failed(self, name: str, reason: str) -> None:

@@ -147,10 +147,11 @@ class Batch:
             device=self._options.device,
         )
         segmentation = run(steps, _ProgressLines(title))
-        for note in dict.fromkeys((*volume.notes, *segmentation.notes)):
+        notes = tuple(dict.fromkeys((*volume.notes, *segmentation.notes)))
+        for note in notes:
             _say(f"{title}: note: {note}")
         self._write(case, segmentation)
-        self._summary.add_done(case.name, case.source, self._output_name(case), settings, segmentation)
+        self._summary.add_done(case.name, case.source, self._output_name(case), settings, segmentation, notes)
         _say(f"{title}: found {len(segmentation.found)} of {len(segmentation)}, wrote {case.output.name}")
 
     def _write(self, case: Case, segmentation: Segmentation) -> None:
