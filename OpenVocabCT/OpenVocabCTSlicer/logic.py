@@ -155,7 +155,8 @@ class OpenVocabCTLogic:
         segmentation, revision = yield from self._answer(request, prompts)
         if request.segmentation is None and not segmentation.found:
             rows = tuple(
-                ResultRow.of(answer, None, sentence_for(request.sentences, answer.prompt)) for answer in segmentation
+                ResultRow.of(answer, None, sentence_for(request.sentences, answer.prompt), segmentation.notes)
+                for answer in segmentation
             )
             return Results(rows, None, segmentation.notes, revision)
         node = request.segmentation or new_segmentation_node(request.volume)
@@ -187,7 +188,7 @@ class OpenVocabCTLogic:
             sentence = sentence_for(request.sentences, answer.prompt)
             if sentence and place.segment_id is not None:
                 SegmentTags(node.GetSegmentation().GetSegment(place.segment_id)).link(sentence)
-            rows.append(ResultRow.of(answer, place.segment_id, sentence))
+            rows.append(ResultRow.of(answer, place.segment_id, sentence, segmentation.notes))
         return tuple(rows)
 
 

@@ -92,11 +92,11 @@ class ResultTable:
         Args:
             edited: ids of the segments that the numbers do not describe any more.
         """
-        lines = ["\t".join([*_headers(), _("Unusual")])]
+        lines = ["\t".join([*_headers(), _("Remarks")])]
         for row in self._rows:
             threshold = f"{row.threshold:.2f}" if row.found else _reason(row)
             changed = _("edited since: the numbers are of before") if row.segment_id in edited else ""
-            remarks = "; ".join(filter(None, (row.doubt, changed)))
+            remarks = "; ".join(filter(None, (row.doubt, row.note, changed)))
             lines.append("\t".join([row.name, *_values(row), threshold, remarks]))
         return "\n".join(lines)
 
@@ -194,6 +194,8 @@ def _tooltip(row: ResultRow) -> str:
         lines.append(_("Report: {sentence}").format(sentence=row.sentence))
     if row.doubt:
         lines.append(_("Unusual: {doubt}").format(doubt=row.doubt))
+    if row.note:
+        lines.append(_("Note: {note}").format(note=row.note))
     return "\n".join(lines)
 
 

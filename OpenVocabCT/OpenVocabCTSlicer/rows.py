@@ -27,6 +27,7 @@ class ResultRow:
         segment_id: its segment in the segmentation node, None where there is none.
         sentence: what the report says of it, "" where it does not come from one.
         doubt: what is unusual about it and worth a second look, "" otherwise.
+        note: what the user should know of it, as that only a part of a group was looked for, "" otherwise.
     """
 
     prompt: str
@@ -40,10 +41,19 @@ class ResultRow:
     segment_id: str | None
     sentence: str = ""
     doubt: str = ""
+    note: str = ""
 
     @classmethod
-    def of(cls, answer: Segment, segment_id: str | None, sentence: str = "") -> ResultRow:
-        """Describe an answer, where it was written to, and the sentence of a report that asked for it."""
+    def of(cls, answer: Segment, segment_id: str | None, sentence: str = "", notes: Iterable[str] = ()) -> ResultRow:
+        """Describe an answer.
+
+        Args:
+            answer: the answer.
+            segment_id: where it was written to.
+            sentence: the sentence of a report that asked for it.
+            notes: of all answers; those of one begin with its prompt.
+        """
+        mine = f"{answer.prompt}: "
         return cls(
             answer.prompt,
             answer.name,
@@ -56,6 +66,7 @@ class ResultRow:
             segment_id,
             sentence,
             "; ".join(answer.doubts),
+            "; ".join(note.removeprefix(mine) for note in notes if note.startswith(mine)),
         )
 
 
@@ -75,13 +86,13 @@ def rows_from_text(text: str) -> tuple[ResultRow, ...]:
 
 
 _NUMBERS = ("volume_ml", "presence", "threshold")
-_TEXTS = ("prompt", "name", "reason", "sentence", "doubt")
+_TEXTS = ("prompt", "name", "reason", "sentence", "doubt", "note")
 
 
 def _row(record: Any) -> ResultRow | None:
     if not isinstance(record, dict):
         return None
-    record = {"sentence": "", "doubt": ""} | record  # scenes of earlier versions have none
+    record = {"sentence": "", "doubt": "", "note": ""} | record  # scenes of earlier versions have none
     if set(record) != {field.name for field in fields(ResultRow)}:
         return None
     good = (

@@ -12,6 +12,7 @@ from OpenVocabCTLib.errors import Cancelled, InputError
 from OpenVocabCTLib.worker.errors import WorkerLost
 from OpenVocabCTLib.worker.steps import run
 from OpenVocabCTSlicer.logic import OpenVocabCTLogic, Request
+from OpenVocabCTSlicer.rows import rows_from_text, rows_to_text
 from Testing.slicer.fake_session import FakeSession
 from Testing.slicer.scenes import SHAPE, box_mask, ct_node, ids, mask_of, masks, new_scene, put_under
 
@@ -59,6 +60,23 @@ def test_rows_and_segments_belong_together(desk: Desk) -> None:
     (call,) = desk.session.calls
     assert (call["model"], call["device"]) == ("big", "cpu")
     assert call["rev"] is not None
+
+
+def test_what_is_noted_of_an_answer_stays_with_its_row(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The message that says it goes, the row is kept in the scene and copied into reports.
+    said = "liver: only the left lobe", "the CT was read with a correction", "liver, again: x"
+    plain = desk.session.segment
+
+    def segment(*arguments: Any, **named: Any) -> Any:
+        return replace((yield from plain(*arguments, **named)), notes=said)
+
+    monkeypatch.setattr(desk.session, "segment", segment)
+    results = run(desk.logic.segment(desk.request("liver", "spinal cord")))
+    assert [row.note for row in results.rows] == ["only the left lobe", ""]
+    assert results.notes == said
+    assert rows_from_text(rows_to_text(results.rows)) == results.rows
+    old = rows_to_text(results.rows).replace(',"note":"only the left lobe"', "").replace(',"note":""', "")
+    assert [row.note for row in rows_from_text(old)] == ["", ""]
 
 
 def test_nothing_found_makes_no_segmentation(desk: Desk) -> None:

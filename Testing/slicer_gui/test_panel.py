@@ -315,15 +315,18 @@ def test_undo(make: Any) -> None:
 
 def test_table_as_text(make: Any) -> None:
     bench = make()
-    bench.panel.table.show((row("spleen"), row("liver", doubt="182 ml is little"), row("uterus", found=False)))
+    ribs = row("ribs", doubt="40 HU is little", note="only left rib 1, which the model was trained on")
+    bench.panel.table.show((row("spleen"), row("liver", doubt="182 ml is little"), row("uterus", found=False), ribs))
     click(bench.ui.copyTableButton)
     wait_until(lambda: not bench.panel.runner.running)
     assert bench.app.clipboard().text().splitlines() == [
-        "Structure\tVolume (ml)\tMean HU\tPresence\tThreshold\tUnusual",
+        "Structure\tVolume (ml)\tMean HU\tPresence\tThreshold\tRemarks",
         "spleen\t182\t104\t98 %\t0.50\t",
         "liver\t182\t104\t98 %\t0.50\t182 ml is little",
         "uterus\t\N{EN DASH}\t\N{EN DASH}\t3 %\tnot found: not in this scan\t",
+        "ribs\t182\t104\t98 %\t0.50\t40 HU is little; only left rib 1, which the model was trained on",
     ]
+    assert "Note: only left rib 1" in bench.ui.resultTable.item(3, 0).toolTip()
 
 
 def test_what_is_unusual_is_marked_and_said(make: Any) -> None:
