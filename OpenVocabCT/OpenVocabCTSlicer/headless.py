@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from OpenVocabCTLib.errors import Cancelled, InputError, ModelError, OpenVocabCTError, ResourceError
+from OpenVocabCTLib.files import IMAGE_IO
 from OpenVocabCTLib.output.atomic import make_folder
 from OpenVocabCTLib.output.places import identity
 from OpenVocabCTLib.output.segmentation import Segmentation
@@ -138,6 +139,7 @@ class Batch:
         from OpenVocabCTLib.volume import CTVolume
 
         _say(f"{title}: reading")
+        _check_dicom(case.source)
         volume = CTVolume.read(case.source)
         prompts = [PromptRequest(text, self._options.threshold) for text in self._options.prompts]
         steps = self._session.segment(
@@ -230,6 +232,21 @@ def _check_same_source(earlier: Path | None, case: Case) -> None:
 def _check_reading() -> None:
     if importlib.util.find_spec("SimpleITK") is None:
         raise InputError("the package SimpleITK, which reads CTs, is missing", "install it with pip")
+
+
+def _check_dicom(source: Path) -> None:
+    """Check that DICOM can be read: Slicer 5.10 brings an older pydicom, which its own modules are built for.
+
+    Raises:
+        InputError: it cannot, and the CT is no volume file.
+    """
+    if source.is_file() and source.name.lower().endswith(tuple(IMAGE_IO)):
+        return
+    if importlib.util.find_spec("pydicom") is None or importlib.util.find_spec("pydicom.pixels") is None:
+        raise InputError(
+            "DICOM is read with pydicom 3, which this Python does not have",
+            "use Slicer 5.12 or newer, or save the CT as a volume file",
+        )
 
 
 def _complain(error: OpenVocabCTError) -> int:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import os
 import runpy
 import subprocess
@@ -25,6 +26,7 @@ from OpenVocabCTSlicer.batch_options import parse
 from OpenVocabCTSlicer.batch_summary import COLUMNS
 from OpenVocabCTSlicer.headless import main, start_session
 from Testing.openvocabct_lib.ct_phantoms import ct_phantom
+from Testing.openvocabct_lib.dicom.clinical_series import write_clinical
 from Testing.openvocabct_lib.output.output_cases import box_mask, read_with_slicer
 from Testing.slicer.fake_session import FakeSession
 
@@ -374,6 +376,23 @@ def test_a_table_of_something_else_is_not_overwritten(
     assert files(out) == {"summary.csv"}
     (out / "summary.csv").write_text("input,output,status,prompt,name\n")  # as an earlier version began it
     assert batch(Engine(), "--input", cts, "--prompt", "liver", "--output", out) == 0
+
+
+def test_an_older_pydicom_stops_dicom_only(
+    cts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in Slicer 5.10, which brings pydicom 2.4."""
+    write_clinical(cts / "0 series")
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pydicom.pixels" else find_spec(name))
+    assert batch(Engine(), "--input", cts, "--prompt", "liver", "--output", tmp_path / "out") == 2
+    assert "0 series: error: DICOM is read with pydicom 3, which this Python does not have" in capsys.readouterr().err
+    assert {row["input"]: row["status"] for row in table(tmp_path / "out")} == {
+        "0 series": "failed",
+        "a.nii.gz": "done",
+        "b.nrrd": "done",
+        "deeper/c.mha": "done",
+    }
 
 
 def test_names_that_a_spreadsheet_would_run_are_quoted(tmp_path: Path) -> None:
