@@ -11,7 +11,6 @@ import typer
 
 from OpenVocabCTLib.commands.options import CacheOption, DeviceOption, ModelOption, check_device
 from OpenVocabCTLib.commands.services import services_of, with_embedding_folder
-from OpenVocabCTLib.errors import InputError
 
 
 def serve(
@@ -42,7 +41,6 @@ def serve(
     from OpenVocabCTLib.worker.studies import GIGABYTE, Limits
 
     check_device(device)
-    _check_replaceable(announce)
     _check_there(model, device)
     upload = int(max_upload_gb * GIGABYTE)
     options = ServeOptions(
@@ -62,23 +60,6 @@ def serve(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
-
-
-def _check_replaceable(announce: Path | None) -> None:
-    """Refuse to replace, and to remove at the end, a file that no server has announced itself in.
-
-    Raises:
-        InputError: there is such a file.
-    """
-    from OpenVocabCTLib.worker.announcing import Announcement
-    from OpenVocabCTLib.worker.errors import ProtocolError
-
-    if announce is None or not announce.is_file() or announce.stat().st_size == 0:
-        return
-    try:
-        Announcement.read(announce)
-    except ProtocolError as error:
-        raise InputError(f"{announce.name} is there already and is of something else", "give another name") from error
 
 
 def _check_there(model: str | None, device: str) -> None:

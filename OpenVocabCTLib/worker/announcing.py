@@ -36,17 +36,12 @@ class Announcement:
     protocol: int = PROTOCOL_VERSION
 
     def write(self, path: Path) -> None:
-        """Write the file at once and for the owner only (0600), replacing an older announcement and nothing else.
+        """Write the file at once and for the owner only (0600), replacing an older announcement or an empty file.
 
         Raises:
             InputError: it cannot be written, or something else has its name.
         """
-        try:
-            Announcement.read(path)
-        except ProtocolError as error:
-            raise InputError(
-                f"{path.name} is there and does not say where a worker listens", "give --announce another file"
-            ) from error
+        _check_replaceable(path)
         record: Mapping[str, Any] = {"protocol": self.protocol, "host": self.host, "port": self.port, "pid": self.pid}
         if self.token is not None:
             record = {**record, "token": self.token}
@@ -103,6 +98,17 @@ class Announcement:
         if known is None:
             raise ProtocolError("the worker's token is not known", "start the worker again")
         return Address(self.host, self.port, known)
+
+
+def _check_replaceable(path: Path) -> None:
+    if path.is_file() and not path.stat().st_size:  # as `mktemp` makes it
+        return
+    try:
+        Announcement.read(path)
+    except ProtocolError as error:
+        raise InputError(
+            f"{path.name} is there and does not say where a worker listens", "give --announce another file"
+        ) from error
 
 
 def check_protocol(version: object) -> None:

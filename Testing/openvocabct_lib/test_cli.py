@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -270,15 +269,6 @@ def test_an_empty_path_is_not_the_current_folder(
 def test_unknown_words(words: list[str]) -> None:
     last = assert_one_line_error(run(*words), 2)
     assert not ESCAPES.search(last)
-
-
-def test_a_server_announces_itself_over_no_file_of_another_kind(ct: Path) -> None:
-    """It would replace it, and remove it at the end."""
-    before = ct.read_bytes()
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        result = run("serve", "--port", str(taken.getsockname()[1]), "--announce", ct)
-    assert "ct.nii.gz is there already and is of something else" in assert_one_line_error(result, 2)
-    assert ct.read_bytes() == before
 
 
 def test_no_command_shows_the_help() -> None:

@@ -182,6 +182,13 @@ def test_an_announcement_of_another_worker_is_left_alone(tmp_path: Path) -> None
     assert announce.exists()
 
 
+def test_an_announcement_takes_an_empty_file(tmp_path: Path) -> None:
+    announcement, path = Announcement("127.0.0.1", 1, 1), tmp_path / "made by mktemp"
+    path.touch()
+    announcement.write(path)
+    assert Announcement.read(path) == announcement
+
+
 def test_an_announcement_replaces_and_removes_no_other_file(tmp_path: Path) -> None:
     scan = tmp_path / "ct.nii.gz"
     scan.write_bytes(b"a scan")
