@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
+from OpenVocabCTLib.commands.turns import turn
 from OpenVocabCTLib.errors import InputError
-from OpenVocabCTLib.output.atomic import replacing
+from OpenVocabCTLib.output.atomic import os_error, replacing
 from OpenVocabCTLib.output.segmentation import Segment
 
 FILE_NAME = "summary.csv"
@@ -50,6 +52,7 @@ class Summary:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._rows: dict[str, list[Row]] = {}
+        self._own: dict[str, list[Row]] = {}
 
     def check(self) -> None:
         """Refuse to replace a table that is none of a batch, be it of this version or an earlier one.
@@ -82,12 +85,14 @@ class Summary:
                 reader = csv.DictReader(file)
                 if tuple(reader.fieldnames or ()) not in (COLUMNS, COLUMNS[:-_LATER]):
                     raise ValueError("columns")
+                rows: dict[str, list[Row]] = {}
                 for row in reader:
-                    self._rows.setdefault(row["input"], []).append({name: row.get(name) or "" for name in COLUMNS})
+                    rows.setdefault(row["input"], []).append({name: row.get(name) or "" for name in COLUMNS})
         except (OSError, ValueError, csv.Error) as error:
             raise InputError(
                 f"{self.path.name} of the earlier run cannot be read", "move it away, or run without --resume"
             ) from error
+        self._rows = rows
 
     def is_done(self, name: str, settings: str) -> bool:
         """Say whether a CT was finished with the same settings."""
@@ -122,7 +127,18 @@ class Summary:
         self._put(name, [{"input": _text(name), "status": FAILED, "reason": _text(reason)}])
 
     def _put(self, name: str, rows: list[Row]) -> None:
-        self._rows[_text(name)] = rows
+        self._own[_text(name)] = rows
+        try:
+            # Several batches may write to one folder at the same time.
+            with turn(self.path.with_suffix(".lock"), lambda: None):
+                with suppress(InputError):
+                    self.load()
+                self._rows |= self._own
+                self._write()
+        except OSError as error:
+            raise os_error(error, self.path) from error
+
+    def _write(self) -> None:
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
         writer.writeheader()

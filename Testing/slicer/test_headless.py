@@ -254,6 +254,23 @@ def test_runs_keep_the_rows_of_each_other(cts: Path, tmp_path: Path) -> None:
     assert len(table(out)) == 2
 
 
+def test_batches_at_the_same_time_keep_the_rows_of_each_other(cts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    class Meanwhile(Engine):
+        """Another batch does its CT while this one does the first of two."""
+
+        def segment(self, *arguments: Any, **named: Any) -> Any:
+            if not self.calls:
+                assert batch(Engine(), "--input", cts / "deeper", "--prompt", "liver", "--output", out) == 0
+            return super().segment(*arguments, **named)
+
+    words = ("--input", cts / "a.nii.gz", cts / "b.nrrd", "--prompt", "liver", "--output", out)
+    assert batch(Meanwhile(), *words) == 0
+    assert {row["input"] for row in table(out)} == {"a.nii.gz", "b.nrrd", "c.mha"}
+    assert len(table(out)) == 3
+
+
 def test_a_table_of_an_earlier_version_is_taken_up(cts: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ("--input", cts, "--prompt", "liver", "--output", out, "--resume")
