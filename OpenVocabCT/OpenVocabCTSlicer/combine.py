@@ -92,10 +92,14 @@ def combine(target: Target, answer: Segmentation) -> Modifier:
     if target.mode == "intersect":
         return Modifier(_all_but(joined, reference, target), operation, cut)
     labelmap = _in_reference_geometry(reference, joined)
-    layer = label_image(target.segmentation, target.segment_id)
-    if target.mode == "set" and layer is not None and not same_lattice(layer, matrix_of(reference)):
+    if target.mode == "set" and _has_other_voxels(target, reference):
         return Modifier(labelmap, "add", cut, _all_but(joined, reference, target))
     return Modifier(labelmap, operation, cut)
+
+
+def _has_other_voxels(target: Target, reference: Image) -> bool:
+    layer = label_image(target.segmentation, target.segment_id)
+    return layer is not None and voxels_of(layer).size > 0 and not same_lattice(layer, matrix_of(reference))
 
 
 def _all_but(image: Image, reference: Image, target: Target) -> Image:

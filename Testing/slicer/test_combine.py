@@ -222,6 +222,15 @@ def test_intersecting_leaves_nothing_of_a_segment_that_reaches_out_of_the_refere
     assert left == answer.sum() * round(GRID.spacing[0] / spacing[0])
 
 
+def test_a_new_segment_is_set_in_one_step() -> None:
+    scene = new_scene()
+    volume, node = ct_node(scene, GRID), segmentation_node(scene)
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    node.GetSegmentation().AddEmptySegment("liver", "liver")
+    modifier = combine(Target(node, volume), segmentation({"liver": ANSWER}, GRID))
+    assert (modifier.operation, modifier.cleared) == ("set", None)
+
+
 def test_what_cannot_be_combined_is_refused() -> None:
     scene = new_scene()
     target = target_in(scene)
