@@ -7,7 +7,7 @@ from typing import Any
 
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.output.segmentation import Segmentation
-from OpenVocabCTSlicer.belonging import check_patient, reference_of
+from OpenVocabCTSlicer.belonging import belongs_to_another, check_patient, reference_of
 from OpenVocabCTSlicer.combine import Modifier, combine
 from OpenVocabCTSlicer.logic import Request
 from OpenVocabCTSlicer.progress_view import ProgressView
@@ -198,6 +198,7 @@ class TextPrompt:
         import slicer
 
         change = combine(target, answer)
+        remarks = _remarks(target, answer, change)
         # Everything that can fail has been done: undo must never hold a state that nothing followed.
         self._effect.saveStateForUndo()
         kinds = slicer.qSlicerSegmentEditorAbstractEffect
@@ -212,7 +213,7 @@ class TextPrompt:
                     target.segmentation, target.segment_id, labelmap, modes[operation], False
                 )
         SegmentTags(target.segmentation.GetSegmentation().GetSegment(target.segment_id)).tell_maker(with_help=True)
-        self._ui.messageLabel.text = "\n".join(_remarks(target, answer, change))
+        self._ui.messageLabel.text = "\n".join(remarks)
 
     def _on_error(self, error: Exception) -> None:
         self._target = None
@@ -243,10 +244,11 @@ def _remarks(target: _Target, answer: Segmentation, change: Modifier) -> list[st
     missing = _reasons(answer)
     if missing:
         remarks.append(_("Not found, and so not in the result: {reasons}").format(reasons=missing))
-    reference = reference_of(target.segmentation)
-    if reference is not None and reference is not target.volume:
+    if belongs_to_another(target.segmentation, target.volume):
+        reference = reference_of(target.segmentation)
+        name = _("another CT") if reference is None else reference.GetName()
         said = _("Found in {volume}, while the segmentation belongs to {reference}: check that they fit")
-        remarks.append(said.format(volume=target.volume.GetName(), reference=reference.GetName()))
+        remarks.append(said.format(volume=target.volume.GetName(), reference=name))
     if change.cut and target.mode in (SET, ADD):
         remarks.append(_("A part lies outside of the segmentation's geometry and was left out"))
     unusual = "; ".join(f"{segment.name}: {doubt}" for segment in answer for doubt in segment.doubts)

@@ -307,6 +307,19 @@ def test_another_ct_is_said_and_another_patient_is_refused(bench: Bench, whose: 
         assert np.array_equal(bench.mask(), ANSWER)
 
 
+def test_another_ct_is_said_also_when_the_first_was_deleted(bench: Bench) -> None:
+    bench.scene.RemoveNode(bench.volume)
+    same, other = ct_node(bench.scene, GRID), ct_node(bench.scene, grid(shape=SHAPE, origin=(-120.0, 20.0, -340.0)))
+    bench.host.editor.SetAndObserveSourceVolumeNode(other)
+    bench.logic.answer_with = segmentation({"stomach": ANSWER}, grid(shape=SHAPE, origin=(-120.0, 20.0, -340.0)))
+    bench.apply()
+    assert "while the segmentation belongs to another CT" in bench.ui.messageLabel.text
+    bench.host.editor.SetAndObserveSourceVolumeNode(same)
+    bench.logic.answer_with = segmentation({"stomach": ANSWER}, GRID)
+    bench.apply()
+    assert bench.ui.messageLabel.text == ""
+
+
 @pytest.mark.parametrize(("mode", "said"), [("set", True), ("add", True), ("subtract", False)])
 def test_what_is_left_out_is_said(bench: Bench, mode: str, said: bool) -> None:
     set_geometry(bench, lambda image: image.SetExtent(0, SHAPE[2] - 1, 0, SHAPE[1] - 1, 0, 4))
