@@ -7,6 +7,7 @@ from typing import Any
 
 import vtk
 
+from OpenVocabCTLib.output.algorithm import NAME_TAG, PROGRAM, TYPE_TAG
 from OpenVocabCTSlicer.prompts_text import prompt_key
 
 PROMPT = "OpenVocabCT.Prompt"
@@ -16,8 +17,6 @@ SENTENCE = "OpenVocabCT.Sentence"
 # The voxels as we wrote them last, and name and colour as we gave them: whether the user changed them since.
 MASK = "OpenVocabCT.Mask"
 LOOK = "OpenVocabCT.Look"
-# Who made the segment, for Slicer's DICOM plug-ins: without these they write that a person drew it.
-ALGORITHM_TYPE, ALGORITHM_NAME = "DICOM.SegmentAlgorithmType", "DICOM.SegmentAlgorithmName"
 
 
 def tag_of(segment: Any, name: str) -> str | None:
@@ -56,7 +55,7 @@ class SegmentTags:
     def tell_maker(self, with_help: bool) -> None:
         """Note for DICOM that the segment was computed, and whether a person had a hand in its voxels."""
         kind = "SEMIAUTOMATIC" if with_help else "AUTOMATIC"
-        for name, value in ((ALGORITHM_TYPE, kind), (ALGORITHM_NAME, "OpenVocabCT")):
+        for name, value in ((TYPE_TAG, kind), (NAME_TAG, PROGRAM)):
             if self._get(name) != value:
                 self._segment.SetTag(name, value)
 

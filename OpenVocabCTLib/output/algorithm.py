@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from OpenVocabCTLib import __version__
 
+# Tags of a segment by which Slicer's DICOM plug-ins know who made it: without them they write that a person drew it.
+TYPE_TAG, NAME_TAG = "DICOM.SegmentAlgorithmType", "DICOM.SegmentAlgorithmName"
+PROGRAM = "OpenVocabCT"
+
 
 @dataclass(frozen=True)
 class Algorithm:
@@ -17,6 +21,6 @@ class Algorithm:
         weights_sha256: hash of its weights, "" where it is not known.
     """
 
-    name: str = "OpenVocabCT"
+    name: str = PROGRAM
     version: str = __version__
     weights_sha256: str = ""

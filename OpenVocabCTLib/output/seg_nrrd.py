@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from OpenVocabCTLib.output.algorithm import NAME_TAG, PROGRAM, TYPE_TAG
 from OpenVocabCTLib.output.atomic import replacing
 from OpenVocabCTLib.output.formats import SEG_NRRD
 from OpenVocabCTLib.output.masks import CroppedMask
@@ -172,7 +173,12 @@ def _extent(masks: Sequence[CroppedMask]) -> str:
 
 
 def _tags(segment: Segment) -> str:
-    tags = {"OpenVocabCT.Prompt": segment.prompt, "OpenVocabCT.Threshold": f"{segment.threshold:.4g}"}
+    tags = {
+        "OpenVocabCT.Prompt": segment.prompt,
+        "OpenVocabCT.Threshold": f"{segment.threshold:.4g}",
+        TYPE_TAG: "AUTOMATIC",
+        NAME_TAG: PROGRAM,
+    }
     if segment.terminology is not None:
         tags["TerminologyEntry"] = segment.terminology.slicer_tag()
     # "|" ends a tag, and Slicer knows no way to escape it. Older versions also need the last one.

@@ -12,9 +12,9 @@ import slicer
 import vtk
 
 from OpenVocabCTLib.errors import InputError
+from OpenVocabCTLib.output.algorithm import NAME_TAG, TYPE_TAG
 from OpenVocabCTLib.worker.steps import run
 from OpenVocabCTSlicer.dicom_export import PLUGIN, REFERENCED_INSTANCES, VOLUME_INSTANCES, DicomExport
-from OpenVocabCTSlicer.segment_tags import ALGORITHM_NAME, ALGORITHM_TYPE
 from OpenVocabCTSlicer.segments import SegmentWriter
 from OpenVocabCTSlicer.volumes import ijk_to_ras
 from Testing.slicer.scenes import (
@@ -47,7 +47,7 @@ class Plugin:
 
     def export(self, exportables: list[Any]) -> str:
         node = self._scene.segmentation
-        self._scene.makers = {segment_id: tag(node, segment_id, ALGORITHM_TYPE) for segment_id in ids(node)}
+        self._scene.makers = {segment_id: tag(node, segment_id, TYPE_TAG) for segment_id in ids(node)}
         for number in range(self._files):
             Path(exportables[0].directory, f"seg{number}.dcm").write_bytes(b"x")
         return self._complaint
@@ -123,7 +123,7 @@ def test_nothing_that_was_computed_is_called_drawn_by_hand(tmp_path: Path) -> No
     run(SegmentWriter().write(scene.segmentation, scene.volume, answers))
     scene.export(tmp_path)
     assert scene.makers == {"left_kidney": None, "liver": "AUTOMATIC", "spleen": "AUTOMATIC"}
-    assert tag(scene.segmentation, "liver", ALGORITHM_NAME) == "OpenVocabCT"
+    assert tag(scene.segmentation, "liver", NAME_TAG) == "OpenVocabCT"
     edit(scene.segmentation, "spleen", mask)
     scene.export(tmp_path)
     assert scene.makers == {"left_kidney": None, "liver": "AUTOMATIC", "spleen": "SEMIAUTOMATIC"}

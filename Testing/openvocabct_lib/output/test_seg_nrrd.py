@@ -92,6 +92,8 @@ def test_slicerio_understands_codes_names_and_tags(tmp_path: Path) -> None:
     assert shadow["name"] == "a strange shadow"
     assert "terminology" not in shadow
     assert shadow["tags"]["OpenVocabCT.Prompt"] == "a strange shadow"
+    # Else Slicer's own export to DICOM says that a person drew it.
+    assert shadow["tags"]["DICOM.SegmentAlgorithmType"] == "AUTOMATIC"
 
 
 def test_the_file_is_3d_and_8_bit_when_nothing_overlaps(tmp_path: Path) -> None:
