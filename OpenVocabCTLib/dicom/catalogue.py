@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _SAME_SLICE_DIGITS = 1  # positions in mm
 # How scanners and workstations call maximum and minimum intensity projections: "CT_SOM5 MIP", "MAX_IP", "PROJECTION
 # IMAGE". Their values are those of the brightest or darkest voxel on a line, and no organ has its shape in them.
-_PROJECTION = re.compile(r"\b(MIP|MINIP|MAX_?IP|MIN_IP|PROJECTION IMAGE)\b")
+_PROJECTION = re.compile(r"(?<![A-Z])(MIP|MINIP|MAX_?IP|MIN_IP|PROJECTION IMAGE)(?![A-Z])")
 
 
 @dataclass(frozen=True)

@@ -315,7 +315,7 @@ def test_the_largest_series_of_a_mixed_folder(tmp_path: Path) -> None:
     "words",
     [
         ["DERIVED", "SECONDARY", "AXIAL", "CT_SOM5 MIP"],
-        ["DERIVED", "SECONDARY", "MINIP"],
+        ["DERIVED", "SECONDARY", "CSA_MINIP"],
         ["DERIVED", "PRIMARY", "VOLUME", "MAX_IP"],
         ["DERIVED", "SECONDARY", "PROJECTION IMAGE"],
     ],
