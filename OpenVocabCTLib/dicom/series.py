@@ -83,10 +83,14 @@ def _choose(catalogue: Catalogue, wanted: str | None) -> tuple[list[Frame], tupl
     if not catalogue.volumes:
         raise no_ct(catalogue)
     best = largest(catalogue.volumes if wanted is None else _matching(catalogue, wanted))
-    notes = []
-    if len(catalogue.volumes) > 1:
-        others = f"{len(catalogue.volumes) - 1} other CT series left out"
-        notes.append(f"series {best[0].series_number} ({len(best)} slices) read, {others}")
+    uid, notes = best[0].series_uid, []
+    others = len({volume[0].series_uid for volume in catalogue.volumes}) - 1
+    if others:
+        notes.append(f"series {best[0].series_number} ({len(best)} slices) read, {others} other CT series left out")
+    apart = sum(len(volume) for volume in catalogue.volumes if volume is not best and volume[0].series_uid == uid)
+    if apart:  # as the other half of a head whose gantry was tilted for one only
+        images = f"{apart} image{'s' * (apart > 1)} of the same series"
+        notes.append(f"{images} left out: of another plane, size or spacing than the {len(best)} that are read")
     return best, (*notes, *catalogue.notes())
 
 

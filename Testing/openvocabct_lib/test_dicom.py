@@ -242,7 +242,22 @@ def test_localizers_and_reformats_of_the_same_series_are_left_out(tmp_path: Path
     write_series(tmp_path / "coronal", ct_phantom()[:3], step=(0, 5, 0), orientation=coronal)
     volume = CTVolume.read(tmp_path)
     np.testing.assert_array_equal(volume.array, ct_phantom())
-    assert volume.notes == ("series 2 (9 slices) read, 1 other CT series left out", "2 localizers left out")
+    assert volume.notes == (
+        "3 images of the same series left out: of another plane, size or spacing than the 9 that are read",
+        "2 localizers left out",
+    )
+
+
+def test_the_rest_of_a_series_whose_gantry_was_tilted_half_way_is_named(tmp_path: Path) -> None:
+    """It is no other series: a part of the head is missing in what is read."""
+    write_series(tmp_path / "base", ct_phantom()[:6], orientation=(1, 0, 0, 0, 0.9613, 0.2756))
+    write_series(tmp_path / "vertex", ct_phantom(), origin=(-50, -40, 120))
+    other = {"SeriesInstanceUID": f"{SERIES}.7", "SeriesNumber": 5}
+    write_series(tmp_path / "chest", ct_phantom()[:5], **other)
+    assert CTVolume.read(tmp_path).notes == (
+        "series 2 (9 slices) read, 1 other CT series left out",
+        "6 images of the same series left out: of another plane, size or spacing than the 9 that are read",
+    )
 
 
 def test_images_without_a_position_are_left_out(tmp_path: Path) -> None:
