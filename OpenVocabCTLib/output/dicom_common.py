@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ _MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
     "StudyTime", "ReferringPhysicianName", "SliceThickness",
 )  # fmt: skip
+_OPTIONAL = ("PatientAge", "PatientSize", "PatientWeight", "StudyDescription", "PositionReferenceIndicator")
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +96,41 @@ def check_volume(ct: CTVolume, make: Callable[[Segmentation], Dataset]) -> None:
     Raises:
         InputError: the CT does not come from DICOM, or its images lack what the result has to take over.
     """
-    _source_of(ct)
-    make(_specimen(ct))
+    from OpenVocabCTLib.dicom.frames import damaged
+
+    source = _source_of(ct)
+    try:
+        make(_specimen(ct))
+    except InputError as error:
+        if not isinstance(error.__cause__, damaged()):
+            raise
+        keyword = _unfit(source, lambda tried: make(_specimen(replace(ct, dicom=tried))))
+        if keyword is None:
+            raise
+        raise InputError(
+            f"the CT's images have a {keyword} that DICOM cannot take over", "write .seg.nrrd instead, or repair it"
+        ) from error
+
+
+def _unfit(source: DicomSource, make: Callable[[DicomSource], Dataset]) -> str | None:
+    """Return the attribute without which a result can be made, None where it is not one of those that may be empty."""
+    from OpenVocabCTLib.dicom.source import DicomSource
+
+    class Read(DicomSource):
+        def headers(self) -> list[Dataset]:
+            return headers
+
+    headers = source.headers()
+    for keyword in (*_MAY_BE_EMPTY, *_OPTIONAL):
+        for header in headers:
+            if keyword in header:
+                delattr(header, keyword)
+        try:
+            make(Read(source.frames))
+        except InputError:
+            continue
+        return keyword
+    return None
 
 
 def _specimen(ct: CTVolume) -> Segmentation:

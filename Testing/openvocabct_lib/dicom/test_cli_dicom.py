@@ -168,17 +168,21 @@ def test_what_dicom_needs_is_looked_for_before_the_image_pass(tmp_path: Path, mo
 
 @pytest.mark.parametrize(
     ("unfit", "output"),
-    [({"PatientSex": "U"}, "out.dcm"), ({"StudyTime": "10:11:12"}, "out.dcm"), ({"PatientSize": ""}, None)],
+    [
+        ({"PatientSex": "U"}, "out.dcm"),
+        ({"StudyTime": "10:11:12"}, "out.dcm"),
+        ({"PatientSize": ""}, "out.rtstruct.dcm"),
+    ],
 )
 def test_what_dicom_cannot_take_over_is_said_before_the_image_pass(
-    unfit: dict[str, str], output: str | None, tmp_path: Path
+    unfit: dict[str, str], output: str, tmp_path: Path
 ) -> None:
     """Anonymisers write such values; after minutes of work it would be too late to choose another format."""
     for path in write_clinical(tmp_path / "ct", **unfit):
         # A size with a comma, which pydicom does not write.
         path.write_bytes(path.read_bytes().replace(b"\x10\x00\x20\x10DS\x00\x00", b"\x10\x00\x20\x10DS\x04\x001,80"))
-    result = run("segment", tmp_path / "ct", "-p", "bones", "-o", tmp_path / (output or "out.rtstruct.dcm"))
-    check_refusal(result, "cannot take over")
+    result = run("segment", tmp_path / "ct", "-p", "bones", "-o", tmp_path / output)
+    check_refusal(result, f"the CT's images have a {next(iter(unfit))} that DICOM cannot take over: write .seg.nrrd")
     assert "image pass" not in result.stderr
 
 
