@@ -220,6 +220,24 @@ def test_codes_are_well_formed(vocabulary: Vocabulary) -> None:
             assert code.scheme != "SCT" or has_check_digit(code.value), (concept.id, code)
 
 
+def test_codes_mean_what_dicom_says(vocabulary: Vocabulary) -> None:
+    """Of the codes that DICOM's own dictionary has: 64038003 once stood for the psoas and is a lymph node."""
+    from pydicom.sr._concepts_dict import concepts as dictionary
+
+    meanings = {"51185008": {"ches"}}  # there it is the thoracic structure
+    for entries in dictionary["SCT"].values():
+        for value, (meaning, _) in entries.items():
+            meanings.setdefault(value, set()).update(word[:4] for word in tokens(meaning))
+    known = 0
+    for concept in vocabulary:
+        terms = concept.terminology
+        for code in (terms.type, terms.modifier, terms.region, terms.region_modifier) if terms else ():
+            if code is not None and code.value in meanings:
+                known += 1
+                assert meanings[code.value] & {word[:4] for word in tokens(code.meaning)}, (concept.id, code)
+    assert known > 900
+
+
 def has_check_digit(value: str) -> bool:
     check = 0
     for place, digit in enumerate(reversed(value)):
