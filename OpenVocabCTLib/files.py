@@ -60,6 +60,10 @@ def read_file(path: Path) -> tuple[NDArray[Any], Geometry, tuple[str, ...]]:
         )
     if path.stat().st_size == 0:
         raise InputError(f"{SUBJECT} is empty", "copy it again")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:  # bytes that are no text, on which SimpleITK ends the process
+        raise InputError(f"the name of {SUBJECT} or of one of its folders is not in UTF-8", "rename it") from error
     geometry, payload, notes = _check_header(path, suffix)
     if payload is not None:
         payload.check()

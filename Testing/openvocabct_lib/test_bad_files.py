@@ -6,6 +6,7 @@ import gzip
 import math
 import os
 import re
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from OpenVocabCTLib.errors import InputError, ResourceError
 from OpenVocabCTLib.volume import CTVolume
 from Testing.openvocabct_lib.ct_phantoms import ct_phantom
+from Testing.openvocabct_lib.fake_model import write_ct
 from Testing.openvocabct_lib.volume_files import (
     SUFFIXES,
     make_image,
@@ -45,6 +47,17 @@ def test_paths(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
 def test_control_characters_of_a_name_do_not_reach_the_terminal(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^a\?b\?\[31m\.nii does not exist"):
         CTVolume.read(tmp_path / "a\nb\x1b[31m.nii")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names of any bytes")
+@pytest.mark.parametrize("name", [b"M\xfcller/ct.nii.gz", b"k\xf6pf.nrrd"])
+def test_names_that_are_no_text(name: bytes, tmp_path: Path) -> None:
+    """Copied from a disk with Latin-1 names; SimpleITK ends the whole process on them, and a batch with it."""
+    path = tmp_path / os.fsdecode(name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes((write_ct(tmp_path / f"ct{''.join(path.suffixes)}")).read_bytes())
+    with pytest.raises(InputError, match="is not in UTF-8: rename it"):
+        CTVolume.read(path)
 
 
 def test_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
