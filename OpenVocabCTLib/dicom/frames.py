@@ -30,7 +30,7 @@ SPACING_TOLERANCE = 1e-3  # half a pixel over 512
 HOUNSFIELD_TYPES = ("", "HU", "US")  # US is "unspecified"; what the voxels look like then decides
 MOST_FRAMES = 20_000
 TAGS = (
-    "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "StudyInstanceUID",
+    "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "PatientID", "StudyInstanceUID",
     "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "AcquisitionNumber", "InstanceNumber",
     "TemporalPositionIdentifier", "Rows", "Columns",
     "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept",
@@ -60,6 +60,7 @@ class Frame:
         location: its file.
         number: index of the frame inside the file; None for a file with a single image.
         sop_class_uid, instance_uid, study_uid, series_uid: unique identifiers.
+        patient: identifier of the patient, "" where there is none; not to be shown.
         series_number: number that the scanner gave the series, 0 where it gave none.
         description: what the scanner calls the series.
         order: acquisition and instance number.
@@ -78,6 +79,7 @@ class Frame:
     instance_uid: str
     study_uid: str
     series_uid: str
+    patient: str
     series_number: int
     description: str
     order: tuple[int, int]
@@ -166,6 +168,7 @@ def _frame(location: Location, header: Dataset, number: int | None, place_of: An
             instance_uid=str(header.SOPInstanceUID),
             study_uid=str(header.get("StudyInstanceUID", "")),
             series_uid=str(header.get("SeriesInstanceUID", "")),
+            patient=str(header.get("PatientID") or "").strip(),
             series_number=int(header.get("SeriesNumber") or 0),
             description=str(header.get("SeriesDescription") or ""),
             order=order,

@@ -59,9 +59,11 @@ def read_series(source: Path, series: str | None = None) -> Series:
         by resampling.
 
     Raises:
-        InputError: no such series, a damaged slice, too many missing slices, or slices that do not line up.
+        InputError: no such series, slices of several patients, a damaged slice, too many missing slices, or slices that
+            do not line up.
     """
     frames, notes = _choose(scan(source), series)
+    _check_patient(frames)
     frames, phases = one_phase(frames)
     frames, dropped = _distinct_positions(frames)
     _check_rescale(frames)
@@ -106,6 +108,15 @@ def _matching(catalogue: Catalogue, wanted: str) -> list[list[Frame]]:
     if len({volume[0].series_uid for volume in found}) > 1:
         raise InputError(f"{SUBJECT} holds several series with the number {wanted[:64]!r}", "give its UID instead")
     return found
+
+
+def _check_patient(frames: list[Frame]) -> None:
+    """Refuse a series whose slices are of two patients: software that makes data anonymous can give both one UID."""
+    patients = len({frame.patient for frame in frames})
+    if patients > 1:
+        raise InputError(
+            f"{SUBJECT} has one series with images of {patients} patients", "put each patient in a folder of its own"
+        )
 
 
 def _distinct_positions(frames: list[Frame]) -> tuple[list[Frame], tuple[str, ...]]:

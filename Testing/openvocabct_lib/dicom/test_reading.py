@@ -380,6 +380,15 @@ def test_values_in_other_units(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     assert "values are not in Hounsfield units" in refusal(tmp_path, capfd)
 
 
+def test_one_series_uid_for_two_patients(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Between the slices of one those of the other would lie, or be taken for another phase."""
+    ct = ct_phantom(SHAPE)
+    write_series(tmp_path / "a", ct, PatientID="A")
+    write_series(tmp_path / "b", ct, origin=(-50.0, -40.0, 101.2), PatientID="B")
+    assert "one series with images of 2 patients: put each patient in a folder" in refusal(tmp_path, capfd)
+    assert CTVolume.read(tmp_path / "a").geometry.shape == ct.shape
+
+
 def test_one_slice_without_rescale(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = write_series(tmp_path, ct_phantom())[4]
     dataset = pydicom.dcmread(path)
