@@ -37,7 +37,7 @@ from OpenVocabCTLib.prompts.numbered import read_numbered
 from OpenVocabCTLib.prompts.refusals import PATIENT_SIDE, denying_sign_in, exclusion_in, margin_in, names_screen_side
 from OpenVocabCTLib.prompts.signs import SignReader
 from OpenVocabCTLib.prompts.suggesting import suggestions
-from OpenVocabCTLib.prompts.vocabulary import Vocabulary
+from OpenVocabCTLib.prompts.vocabulary import Side, Vocabulary
 from OpenVocabCTLib.prompts.words import FOREIGN_ARTICLES
 
 FREE_TEXT_LENGTH = 300
@@ -53,6 +53,7 @@ _NOT_WANTED = "'{}' is not understood: name what you want, not what you do not w
 _MAXIMUM_PARTS = 6
 # What is no word has no meaning for a text encoder, which still finds it near to something.
 _ABBREVIATION = re.compile(r"[A-Z]{2,5}|[b-df-hj-np-tv-xz]{2,5}")
+_VERTEBRAE_LISTED = re.compile(r"[,;&+]")
 _DISC_WORDS = frozenset({"disc", "discs", "disk", "disks", "intervertebral", "space"})
 
 
@@ -212,7 +213,7 @@ class _Reader:
                 plain = without_articles(reading)
                 sided = split_side(plain)
                 match = find(sided)
-                if match is not None:
+                if match is not None and not (_is_disc(match, plain) and _VERTEBRAE_LISTED.search(text)):
                     return Prompt(text, label, match.concept, match.how, None, self._note(match, plain, sided))
         return None
 
@@ -272,7 +273,7 @@ class _Reader:
             notes.append(f"did you mean '{match.concept.name}'? read '{wrong}' as '{right}'")
         if self._index.lacks_side(match.concept, plain):
             notes.append("no side given: both")
-        if match.concept.kind == "disc" and not _DISC_WORDS.intersection(plain):
+        if _is_disc(match, plain):
             notes.append("read as the disc between the two vertebrae")
         return "; ".join(note for note in notes if note)
 
@@ -312,6 +313,8 @@ class _Reader:
             return "which side is meant? write left or right"
         if sided.sides:
             match = self._index.find(SidedWords(UNSAID, sided.words, ""))
+            if match is not None and match.concept.side is not Side.NONE:
+                return f'"{match.concept.name}" is on the {match.concept.side} only'
             if match is not None and not match.concept.members:
                 return f'"{match.concept.name}" is known without a side: leave the side out'
         return ""
@@ -321,6 +324,11 @@ class _Reader:
         rest = tuple(word for word in words if word not in RELATIVE_SIDES)
         match = self._index.find(SidedWords(UNSAID, rest, "")) if len(rest) < len(words) else None
         return match is not None and (bool(match.concept.members) or self._in_a_pair(match.concept))
+
+
+def _is_disc(match: Match, words: tuple[str, ...]) -> bool:
+    """Tell whether a disc was found for the two vertebrae beside it, as in "L4/5"."""
+    return match.concept.kind == "disc" and not _DISC_WORDS.intersection(words)
 
 
 def _names_something(words: tuple[str, ...]) -> bool:

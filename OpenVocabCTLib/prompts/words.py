@@ -199,7 +199,7 @@ ASKING_AFTER = tuple(
                 segmentation segmentations contour contours delineation mask masks label outline roi oar is are
                 located visible seen shown contoured segmented outlined delineated marked highlighted for_planning
                 for_rt_planning for_treatment_planning for_radiotherapy for_radiotherapy_planning segment_it show_it
-                find_it draw_it contour_it outline_it mark_it
+                find_it draw_it contour_it outline_it mark_it only
                 """
             )
         ),

@@ -770,6 +770,8 @@ def test_a_known_term_takes_milliseconds() -> None:
         ("left hand side kidney", "left_kidney"),
         ("rib no. 7 left", "left_rib_7"),
         ("PAs", "pulmonary_artery"),
+        ("left lung only", "left_lung"),
+        ("lungs, left only", "left_lung"),
         ("pancreas - head", "pancreatic_head"),
         ("left femur - head", "left_femoral_head"),
         ("tracheal tube", "endotracheal_tube"),
@@ -813,3 +815,14 @@ def test_what_only_resembles_a_structure_is_not_read_as_it(text: str) -> None:
 def test_unknown_abbreviations_are_asked_back(text: str) -> None:
     assert parse(text).match == "unclear"
     assert parse(text).note == f"'{text}' is no abbreviation that is known: write it out"
+
+
+@pytest.mark.parametrize("text", ["L1, L2", "L1 + L2", "L1 & L2", "L1 and L2"])
+def test_two_vertebrae_in_a_list_are_no_disc(text: str) -> None:
+    expression = parse(text).expression
+    assert expression is not None
+    assert expression.formula == "vertebra_l1 + vertebra_l2"
+
+
+def test_a_structure_of_one_side_is_not_offered_for_the_other() -> None:
+    assert parse("left middle lobe").note == '"middle lobe of right lung" is on the right only'
