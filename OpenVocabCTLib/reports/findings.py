@@ -19,6 +19,14 @@ from OpenVocabCTLib.reports.places import Places
 from OpenVocabCTLib.reports.scopes import Status, find_scopes
 from OpenVocabCTLib.reports.sentences import Sentence, split_sentences
 
+# What goes on without the name of the finding.
+_OTHER_SIDE = re.compile(
+    r"[,;]\s*(?:and\s+|but\s+)?(?:(?:small|tiny|trace|minimal|mild|moderate|large|severe|new|some|still|stable|unchanged)\s+)*"
+    r"(?:on\s+the\s+)?(?P<side>left|right)(?:\s+side)?(?:\s+(?:persists|remains|is\s+stable|unchanged|stable|present|yes))?"
+    r"\s*(?:\Z|[.,;])",
+    re.IGNORECASE,
+)
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -100,7 +108,7 @@ def _of_sentence(sentence: Sentence, vocabulary: Vocabulary, index: PhraseIndex)
         structures = tuple(one for one in structures if _belongs(concept, one, vocabulary)) or _home(
             concept, vocabulary
         )
-        yield Finding(
+        finding = Finding(
             sentence,
             sentence.text[mention.start : mention.end],
             concept,
@@ -111,6 +119,19 @@ def _of_sentence(sentence: Sentence, vocabulary: Vocabulary, index: PhraseIndex)
             mention.start,
             mention.end,
         )
+        yield finding
+        if finding.status == "absent" and finding.side is not Side.NONE and finding.side in places.sides(mention):
+            yield from _on_other_side(finding, vocabulary)
+
+
+def _on_other_side(denied: Finding, vocabulary: Vocabulary) -> Iterator[Finding]:
+    """Yield what a sentence leaves for the other side: "no effusion on the left, small on the right"."""
+    said = _OTHER_SIDE.search(denied.sentence.text, denied.end)
+    mirror = denied.concept.mirror
+    if said is None or said["side"].lower() == denied.side or mirror is None:
+        return
+    concept = vocabulary.get(mirror)
+    yield replace(denied, concept=concept, side=concept.side, structures=_home(concept, vocabulary), status="uncertain")
 
 
 def _each_place(
@@ -125,7 +146,8 @@ def _each_place(
     for mention in mentions:
         if not mention.is_finding:
             continue
-        near = _near(mention, places, vocabulary) or heading
+        of_region = bool(mention.concept.part_of) and any(len(one.members) > 2 for one in heading)
+        near = _near(mention, places, vocabulary) or (() if of_region else heading)
         organs = [tuple(one.concept for one in item) for item in places.listed(mention)]
         apart = not any(_overlap(one[0], other[0], vocabulary) for one, other in combinations(organs, 2))
         general = _in_general(text[mention.start : mention.end], index)

@@ -57,6 +57,7 @@ _WITH = pattern(r"\s*with\s+(?:\w+\s+)?")
 _DETACHED = pattern(r"[\s,:(\u2013-]*(?:[\w.]+[\s,:(\u2013-]+){0,3}")
 _VERB_OR_CONJUNCTION = pattern(rf"\b(?:{_BREAKS}|while|no)\b")
 _ENDS_THERE = pattern(r"\s*(?:\Z|[.,;:()]|and\b|or\b)")
+_SEPARATOR = pattern(r"\s*(?:\([^()]*\)\s*)?(?:[,/&]|(?:and|or|nor|as\s+well\s+as)\b)")
 _LIST_ENDS = pattern(
     r"\s*(?:\Z|[.;,(]|(?:with|without|measuring|up\s+to|consistent|compatible|suspicious|suggest\w*|seen|noted|on|as|"
     r"unchanged|stable|new|likely|which|but|and)\b)"
@@ -110,18 +111,20 @@ class Places:
         named = _LINK_WORD.search(self._said(finding.start, finding.end))  # "metastases in the liver" and more
         found = self._owned.get(finding, ()) if named else self.structures(finding)
         structures = sorted(found, key=lambda one: one.start)
-        if named and structures and not _JOINED.fullmatch(self._said(finding.end, structures[0].start)):
-            return ()
         # "Cyst in the liver, spleen normal" says nothing of a cyst in the spleen.
         if not structures or not _LIST_ENDS.match(self._text, max(structures[-1].end, finding.end)):
             return ()
+        if named and not self._is_next_item(finding, structures[0]):
+            return ()
         for one in structures:
-            between = self._said(items[-1][-1].end, one.start) if items else ""
-            if items and not (_JOINED.fullmatch(between) and between.strip()):
+            if items and not self._is_next_item(items[-1][-1], one):
                 items[-1].append(one)
             else:
                 items.append([one])
         return tuple(map(tuple, items))
+
+    def _is_next_item(self, before: Mention, one: Mention) -> bool:
+        return bool(_JOINED.fullmatch(self._said(before.end, one.start)) and _SEPARATOR.match(self._text, before.end))
 
     def sides(self, finding: Mention) -> frozenset[Side]:
         """Return the sides that words give to a finding, not those of the structure that it lies in."""

@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from OpenVocabCTLib.prompts.kinds import is_finding
-from OpenVocabCTLib.prompts.laterality import split_side
 from OpenVocabCTLib.prompts.matching import phrase_index
-from OpenVocabCTLib.prompts.normalise import tokens
 from OpenVocabCTLib.prompts.vocabulary import Vocabulary
+from OpenVocabCTLib.reports.mentions import find_mentions
 
 # What is asked, how it was done and what it is compared with: nothing that these say need be in this scan.
 BACKGROUND_SECTIONS = frozenset(
@@ -136,10 +134,9 @@ def _sections(report: str) -> Iterator[tuple[int, int, str]]:
 
 @lru_cache(maxsize=1024)
 def _names_finding(heading: str) -> bool:
-    """Tell whether a heading says something of the scan itself: "Pleural effusion: small, left"."""
+    """Tell whether a heading says something of the scan itself: "Pleural effusion: small, left", "Two nodules: ..."."""
     vocabulary = Vocabulary.load()
-    match = phrase_index(vocabulary).find(split_side(tokens(heading)))
-    return match is not None and is_finding(match.concept, vocabulary)
+    return any(mention.is_finding for mention in find_mentions(heading, vocabulary, phrase_index(vocabulary)))
 
 
 def _of_section(report: str, start: int, end: int, section: str) -> Iterator[Sentence]:

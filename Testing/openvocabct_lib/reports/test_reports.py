@@ -101,6 +101,16 @@ def test_where_sentences_end(text: str, count: int) -> None:
         ),
         ("Right:\nCyst in the left kidney.", [("left_kidney_cyst", "present")]),
         ("? PE", [("pulmonary_embolism", "uncertain")]),
+        ("Two nodules: 5 mm (RUL), 3 mm (LLL).", [("pulmonary_nodule", "present")]),
+        (
+            "No pleural effusion on the left, small on the right.",
+            [("left_pleural_effusion", "absent"), ("right_pleural_effusion", "uncertain")],
+        ),
+        (
+            "Right effusion resolved, left persists.",
+            [("right_pleural_effusion", "absent"), ("left_pleural_effusion", "uncertain")],
+        ),
+        ("Fracture of vertebra L1.", [("vertebral_fracture", "present")]),
         ("Clinical details: known aneurysm\nReport:\nNo hernia.", [("hernia", "absent")]),
         ("Reason for study: aneurysm", []),
         ("CLINICAL HISTORY\nLung cancer\nFINDINGS\nHernia", [("hernia", "present")]),
