@@ -254,7 +254,7 @@ def _belongs(concept: Concept, structure: Concept, vocabulary: Vocabulary) -> bo
 def _home(concept: Concept, vocabulary: Vocabulary) -> tuple[Concept, ...]:
     """Return the organs that a finding lies in by its name; spaces are no organs."""
     wholes = (vocabulary.get(whole) for whole in concept.part_of)
-    return tuple(whole for whole in wholes if whole.kind != "space")
+    return tuple(whole for whole in wholes if whole.kind != "space" and whole.id != concept.kind)
 
 
 def _on_side(concept: Concept, side: Side, vocabulary: Vocabulary) -> Concept:

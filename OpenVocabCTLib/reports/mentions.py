@@ -27,6 +27,10 @@ _OTHER_THING = re.compile(
     r"cent(?:er|re)|clinic)\b",
     re.IGNORECASE,
 )
+# Names of diseases that the vocabulary gives to what is diseased: "mediastinal lymphadenopathy".
+_DISEASED = re.compile(r"adenopathy\b", re.IGNORECASE)
+# Adjectives that name a structure elsewhere: "left basilar atelectasis".
+_ADJECTIVES_ALONE = frozenset({"basilar"})
 _PUNCTUATION = re.compile(r"[,;:()]")
 _ADJECTIVES = (
     r"(?:an?|the|small|tiny|trace|minimal|mild|moderate|large|larger|smaller|huge|massive|severe|new|old|stable|unchanged|"
@@ -133,13 +137,13 @@ def _longest(
         if _PUNCTUATION.search(text) or (length == 1 and len(text) < 3 and not text.isupper()):
             continue
         read = without_articles(tokens(text))
-        if not IN_NAMES_ONLY.isdisjoint(read):
+        if not IN_NAMES_ONLY.isdisjoint(read) or _ADJECTIVES_ALONE.issuperset(split_side(read).words):
             continue
         sided = split_side(read)
         match = index.find(SidedWords(sided.sides | sides, sided.words, sided.note))
         if match is not None and match.concept.id not in _NOT_MENTIONED:
             begin = words[0].start() if start is None else start
-            finding = is_finding(match.concept, vocabulary)
+            finding = is_finding(match.concept, vocabulary) or _DISEASED.search(text) is not None
             if not (finding and _OTHER_THING.match(sentence, end)):
                 yield Mention(match.concept, begin, end, finding, sided.sides | sides)
 

@@ -94,8 +94,8 @@ TAKEN_OUT = pattern(
 ONE_SIDE = pattern(r"\s+(?:on|in|at)\s+the\s+(?P<side>left|right)\b[^.;]*\b(?!(?P=side))(?:left|right)\b")
 # Vocabulary says "growth" for a tumor; "no growth of the nodule" names none.
 GROWTH = pattern(r"\bgrowth\b")
-# A doubt of the first kind that a denial reaches is none: "no findings suspicious for metastasis".
-SUSPECTS = pattern(r"\b(?:suspici\w+|suggest\w*|indicative|concern\w*)\b")
+# A doubt that a denial reaches is none: "no findings suspicious for metastasis", "no history of cancer".
+SUSPECTS = pattern(r"\b(?:suspici\w+|suggest\w*|indicative|concern\w*|history)\b")
 
 _VERBS = (
     r"(?:is|are|was|were|shows?|demonstrates?|has|have|measures?|measuring|contains?|persists?|remains?|appears?|"

@@ -101,6 +101,10 @@ def test_where_sentences_end(text: str, count: int) -> None:
         ),
         ("Right:\nCyst in the left kidney.", [("left_kidney_cyst", "present")]),
         ("? PE", [("pulmonary_embolism", "uncertain")]),
+        ("Left basilar atelectasis.", [("left_atelectasis", "present")]),
+        ("Mediastinal lymphadenopathy.", [("mediastinal_lymph_nodes", "present")]),
+        ("No lymphadenopathy.", [("lymph_node", "absent")]),
+        ("No history of cancer.", [("tumor", "absent")]),
         ("Two nodules: 5 mm (RUL), 3 mm (LLL).", [("pulmonary_nodule", "present")]),
         (
             "No pleural effusion on the left, small on the right.",
