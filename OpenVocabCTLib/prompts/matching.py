@@ -34,6 +34,8 @@ _MAXIMUM_WORDS = 24
 _MAXIMUM_JOINED_WORDS = 3
 _MINIMUM_DESCRIPTION = 3
 _LONGEST_NAME = 5
+# Sides that names without spaces end with, besides "left" and "right".
+_JOINED_ENDS = {Side.LEFT: ("lt", "li", "sin", "sx"), Side.RIGHT: ("rt", "re", "dex", "dx")}
 # The letter that people of other languages begin the same word with.
 _SAME_LETTER = {"k": "c", "c": "k"}
 
@@ -274,7 +276,7 @@ def _by_first_letter_and_length(words: Iterable[str]) -> dict[tuple[str, int], l
 
 
 def _joined_spellings(sides: Sides, words: tuple[str, ...]) -> Iterator[str]:
-    """Yield the phrase without spaces: "spinalcord", "leftparotid", "parotidleft".
+    """Yield the phrase without spaces: "spinalcord", "leftparotid", "parotidleft", "parotisli".
 
     A single letter does not count as a side here, because "tibial" and "fibular" are words.
     """
@@ -284,8 +286,10 @@ def _joined_spellings(sides: Sides, words: tuple[str, ...]) -> Iterator[str]:
     if not sides:
         yield joined
     elif len(sides) == 1:
-        side = next(iter(sides)).value
-        yield from (side + joined, joined + side)
+        (side,) = sides
+        # "Claviculare" is an adjective.
+        ends = [end for end in _JOINED_ENDS[side] if not (end == "re" and joined.endswith("a"))]
+        yield from (side.value + joined, joined + side.value, *(joined + end for end in ends))
 
 
 def is_one_edit_apart(first: str, second: str) -> bool:

@@ -755,6 +755,8 @@ def test_a_known_term_takes_milliseconds() -> None:
     [
         ("Parotis re", "right_parotid_gland"),
         ("PAROTID_LI", "left_parotid_gland"),
+        ("parotisli", "left_parotid_gland"),
+        ("KIDNEYRT", "right_kidney"),
         ("Lunge re.", "right_lung"),
         ("Lungen bds.", "lungs"),
         ("pulm\u00f3n izq", "left_lung"),
