@@ -62,6 +62,12 @@ _GOES_ON = re.compile(
     r"is|are|was|were|be|been|has|have|per|as|than|into|between|which|new|small|large|acute|left|right|both))\s*\Z",
     re.IGNORECASE,
 )
+# "Pneumothorax no" is all, "there is no" is not.
+_NO_GOES_ON = re.compile(
+    r"(?:\A\W*|\b(?:is|are|was|were|has|have|had|shows?|demonstrates?|reveals?|contains?|there|with|but|and)\b[^.;:]*)"
+    r"\b(?:no|not)\s*\Z",
+    re.IGNORECASE,
+)
 _ENDS_WITH_NO = re.compile(r"\bnot?\s*\Z", re.IGNORECASE)
 _BEGINS = re.compile(r"[\"'(\[]?(?:[A-Z][a-z]|\d{1,2}[ \t]+[A-Z])")
 _BLANK = re.compile(r"\n\s*\n")
@@ -175,7 +181,7 @@ def _is_end(report: str, begin: int, break_: re.Match[str], is_list: bool) -> bo
         )
     line = report[max(begin, report.rfind("\n", begin, break_.start()) + 1) : break_.start()]
     end_of_line = line[-_LONGEST_OF_LIST:]
-    if _GOES_ON.search(end_of_line):
+    if _GOES_ON.search(end_of_line) or _NO_GOES_ON.search(end_of_line):
         return False
     begins = _BEGINS.match(report, break_.end()) is not None
     # "Pneumothorax no" is all, "there is no" is not, and only the next line tells.

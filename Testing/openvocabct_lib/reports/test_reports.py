@@ -471,6 +471,8 @@ def test_long_reports_take_bounded_time(text: str) -> None:
         ("Pneumothorax no\nEffusion yes", [("pneumothorax", "absent"), ("pleural_effusion", "present")]),
         ("Pneumothorax | no\nEffusion | left", [("pneumothorax", "absent"), ("left_pleural_effusion", "present")]),
         ("There is no\npneumothorax.", [("pneumothorax", "absent")]),
+        ("There is no\nPneumothorax.", [("pneumothorax", "absent")]),
+        ("Small effusion with no\nPneumothorax.", [("pleural_effusion", "present"), ("pneumothorax", "absent")]),
         ("[x] Effusion\n[ ] Pneumothorax", [("pleural_effusion", "present"), ("pneumothorax", "absent")]),
         ("PE: excluded.", [("pulmonary_embolism", "absent")]),
         ("PE: no longer seen.", [("pulmonary_embolism", "absent")]),
