@@ -70,6 +70,8 @@ _NO_GOES_ON = re.compile(
 )
 _ENDS_WITH_NO = re.compile(r"\bnot?\s*\Z", re.IGNORECASE)
 _BEGINS = re.compile(r"[\"'(\[]?(?:[A-Z][a-z]|\d{1,2}[ \t]+[A-Z])")
+# What ends a line on other computers and in documents.
+_NEW_LINES = dict.fromkeys(map(ord, "\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"), "\n")
 _BLANK = re.compile(r"\n\s*\n")
 _STOP = re.compile(r"[.!?](?:\s|\Z)")
 _LONGEST_OF_LIST = 60
@@ -120,8 +122,9 @@ def split_sentences(report: str) -> tuple[Sentence, ...]:
     Args:
         report: plain text; lines may be wrapped anywhere.
     """
+    lines = report.replace("\r\n", " \n").translate(_NEW_LINES)  # of the same length
     return tuple(
-        sentence for start, end, section in _sections(report) for sentence in _of_section(report, start, end, section)
+        sentence for start, end, section in _sections(lines) for sentence in _of_section(lines, start, end, section)
     )
 
 

@@ -65,6 +65,8 @@ def test_sentences_of_a_report() -> None:
         ("1.One\n2.Two", 2),
         ("1 One\n2 Two", 2),
         ("One line\nAnother line", 2),
+        ("One line\rAnother line\r\nA third line\u2029A fourth line\fA fifth line", 5),
+        ("FINDINGS\r\nOne line\r\nAnother line", 2),
         ("one line\nanother line\na third line", 3),
         ("No evidence of a\nBosniak III cyst", 1),
         ("No sign of lung\nembolism or of\na thrombus. Normal heart.", 2),
