@@ -23,7 +23,13 @@ _CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _TOKEN = re.compile(r"[^\W_]+")
 _COMBINING = re.compile(r"[\u0300-\u036f]+")
 _WORD_THEN_NUMBER = re.compile(r"([^\W\d_]{3,})(\d{1,2})")
-_TG263_PREFIX = re.compile(r"\A(a|v|glnd|musc)_", re.IGNORECASE)
+# "A_Femoral_L", and without underscores where no noun follows that an article could stand before.
+_TG263_PREFIX = re.compile(
+    r"\A(?:(a|v|glnd|musc)_|([av]) (?=(?:pulmonary|femoral|vertebral|hepatic|splenic|renal|gastric|carotid|iliac|"
+    r"subclavian|axillary|brachial|mesenteric|coronary|celiac|jugular|portal)"
+    r"(?:[ _](?:l|r|lt|rt|left|right|s|i|int|ext|cmn))*\Z))",
+    re.IGNORECASE,
+)
 _TG263_MEANING = {"a": "artery", "v": "vein", "glnd": "gland", "musc": "muscle"}
 # "a. subclavia", "common iliac v."; but not "liver segment V."
 _LATIN_VESSEL = re.compile(r"(?<!segment )\b(?:([av])\.(?=\s|\Z)|([AV])\.(?=\s+[a-z]))")
@@ -103,7 +109,7 @@ def tokens(text: str) -> tuple[str, ...]:
     ("Rib05" is "rib", "05").
     """
     text = sanitise(text[:READ_LENGTH])
-    text = _TG263_PREFIX.sub(lambda prefix: _TG263_MEANING[prefix[1].lower()] + " ", text, count=1)
+    text = _TG263_PREFIX.sub(lambda prefix: _TG263_MEANING[(prefix[1] or prefix[2]).lower()] + " ", text, count=1)
     text = _LATIN_VESSEL.sub(lambda vessel: _TG263_MEANING[vessel[0][0].lower()] + " ", spell_bilateral(text))
     text = unicodedata.normalize("NFKC", _NUMBER_SIGN.sub(" number ", text)).casefold().translate(_LETTERS)
     text = _CONTRACTED_ARE.sub(" are", _POSSESSIVE.sub("", _OPTIONAL_PLURAL.sub("s", text)))
