@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -88,9 +91,9 @@ def _read_with_itk(path: Path, image_io: str) -> tuple[NDArray[Any], Geometry]:
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
     reader.SetImageIO(image_io)
-    with itk_errors():
+    with _away_from_namesakes(path) as alone, itk_errors():
+        reader.SetFileName(str(alone))
         reader.ReadImageInformation()
         _check_layout(reader)
         image = reader.Execute()
@@ -99,6 +102,21 @@ def _read_with_itk(path: Path, image_io: str) -> tuple[NDArray[Any], Geometry]:
     if image.GetPixelIDTypeAsString().startswith("vector"):
         image = sitk.VectorIndexSelectionCast(image, 0)
     return sitk.GetArrayFromImage(image), Geometry.from_sitk(image)
+
+
+@contextmanager
+def _away_from_namesakes(path: Path) -> Iterator[Path]:
+    """Yield where ITK finds the voxels of a file: those of ct.nii.gz it takes from a ct.nii that lies beside it."""
+    if suffix_of(path) != ".nii.gz" or not path.with_name(path.name[: -len(".gz")]).exists():
+        yield path
+        return
+    with TemporaryDirectory() as folder:
+        alone = Path(folder) / "ct.nii.gz"
+        try:
+            os.symlink(path.resolve(), alone)
+        except OSError:  # Windows lets few users make links
+            shutil.copyfile(path, alone)
+        yield alone
 
 
 def _check_layout(reader: sitk.ImageFileReader) -> None:

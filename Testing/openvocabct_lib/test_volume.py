@@ -67,7 +67,7 @@ def test_every_voxel_type(suffix: str, dtype: Any, tmp_path: Path) -> None:
     st.sampled_from(list(DIRECTIONS.values())),
     st.sampled_from(SUFFIXES),
 )
-def test_reading_agrees_with_simpleitk(
+def test_reading_agrees_with_what_simpleitk_wrote(
     tmp_path: Path, shape: Any, spacing: Any, origin: Any, direction: Any, suffix: str
 ) -> None:
     image = sitk.GetImageFromArray(ct_phantom(shape))
@@ -75,11 +75,11 @@ def test_reading_agrees_with_simpleitk(
     image.SetOrigin(origin)
     image.SetDirection([float(x) for x in direction])
     path = write(tmp_path, suffix, image)
-    volume, expected = CTVolume.read(path), sitk.ReadImage(str(path))
-    np.testing.assert_array_equal(volume.array, sitk.GetArrayFromImage(expected))
+    volume = CTVolume.read(path)
+    np.testing.assert_array_equal(volume.array, ct_phantom(shape))
     for corner in ((0, 0, 0), (shape[2] - 1, shape[1] - 1, shape[0] - 1)):
         point = (volume.geometry.affine_lps() @ [*corner, 1])[:3]
-        np.testing.assert_allclose(point, expected.TransformIndexToPhysicalPoint(corner), atol=2e-3)
+        np.testing.assert_allclose(point, image.TransformIndexToPhysicalPoint(corner), atol=2e-3)
 
 
 def test_the_nifti_affine_is_exactly_that_of_the_header(tmp_path: Path) -> None:
@@ -190,6 +190,22 @@ def test_metaimage_without_direction_is_noted(tmp_path: Path) -> None:
     path = write(tmp_path, ".mhd")
     path.write_text(re.sub("TransformMatrix.*\n", "", path.read_text()))
     assert CTVolume.read(path).notes == ("the header has no direction: axes taken as left, posterior, superior",)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_compressed_file_is_not_read_from_its_uncompressed_namesake(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ITK reads the header of ct.nii.gz, and the voxels of ct.nii beside it."""
+
+    def no_link(*_: Any) -> None:
+        raise OSError("a required privilege is not held by the client")
+
+    if not links:
+        monkeypatch.setattr("os.symlink", no_link)
+    compressed, plain = write(tmp_path, ".nii.gz"), write(tmp_path, ".nii", make_image() - 7)
+    np.testing.assert_array_equal(CTVolume.read(compressed).array, ct_phantom())
+    np.testing.assert_array_equal(CTVolume.read(plain).array, ct_phantom() - 7)
 
 
 def test_the_sample_ct() -> None:
