@@ -25,9 +25,11 @@ def write_label_map(segmentation: Segmentation, path: Path, suffix: str, overlap
         overlap: which of two overlapping prompts a voxel goes to.
 
     Raises:
-        InputError: segments overlap and `overlap` is "error", or the folder cannot be written.
+        InputError: segments overlap and `overlap` is "error", the folder cannot be written, or an uncompressed file
+            of the same name would be read instead.
         ResourceError: the disk is full.
     """
+    _check_namesake(path)
     labels = label_map(segmentation, overlap)
     with replacing(path, suffix) as temporary:
         try:
@@ -68,8 +70,9 @@ def check_replaced_image(path: Path) -> None:
     """Refuse to replace an image whose voxels are of no type that label maps have here, such as another CT.
 
     Raises:
-        InputError: there is one of this name.
+        InputError: there is one of this name, or an uncompressed file of this name that would be read instead.
     """
+    _check_namesake(path)
     if path.name.lower().endswith(SEG_NRRD) or not path.is_file():
         return
     import SimpleITK as sitk
@@ -86,6 +89,16 @@ def check_replaced_image(path: Path) -> None:
     if reader.GetPixelID() not in (sitk.sitkUInt8, sitk.sitkUInt16, sitk.sitkUInt32):
         raise InputError(
             f"{path.name} is there already and is an image, no label map", "give the result another name or folder"
+        )
+
+
+def _check_namesake(path: Path) -> None:
+    """Refuse out.nii.gz beside out.nii: ITK, and 3D Slicer with it, would show the voxels of out.nii."""
+    plain = path.with_name(path.name[: -len(".gz")])
+    if path.name.lower().endswith(".nii.gz") and plain.exists():
+        raise InputError(
+            f"{plain.name} lies where {path.name} would go, and many programs would show its voxels instead",
+            "give the result another name or folder",
         )
 
 

@@ -10,7 +10,7 @@ from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.geometry import Geometry
 from OpenVocabCTLib.output import Segmentation
 from OpenVocabCTLib.output.formats import LABEL_MAP_SUFFIXES
-from OpenVocabCTLib.output.labelmap import label_map
+from OpenVocabCTLib.output.labelmap import check_replaced_image, label_map
 from Testing.openvocabct_lib.output.output_cases import (
     ORIENTATIONS,
     affine_of,
@@ -68,6 +68,18 @@ def test_nothing_found_gives_zeros(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"labels{suffix}"
     segmentation({"liver": None}, grid()).write(path)
     assert not sitk.GetArrayFromImage(sitk.ReadImage(str(path))).any()
+
+
+def test_no_compressed_label_map_beside_its_uncompressed_namesake(tmp_path: Path) -> None:
+    """ITK would read the header of the one and the voxels of the other."""
+    found = apart(grid())
+    found.write(tmp_path / "out.nii")
+    for attempt in (found.write, check_replaced_image):
+        with pytest.raises(InputError, match=r"out\.nii lies where out\.nii\.gz would go, and many programs"):
+            attempt(tmp_path / "out.nii.gz")
+    found.write(tmp_path / "out.nii")
+    found.write(tmp_path / "other.nii.gz")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.nii.gz", "out.nii"]
 
 
 def test_overlap_is_an_error_that_names_the_two_prompts(tmp_path: Path) -> None:
