@@ -105,6 +105,16 @@ def test_other_suites_where_they_were_measured(tmp_path: Path) -> None:
     assert (found["ours"][4], found["other"][4]) == ("0", "1")
 
 
+def test_cases_of_one_name_with_other_references_are_not_compared(tmp_path: Path) -> None:
+    other = {"a": accuracy(larynx=0.5)}
+    other["a"]["larynx"]["reference_ml"] = 1.1
+    paths = [
+        write(tmp_path / "one.json", "one", {"a": accuracy(larynx=0.5)}), write(tmp_path / "other.json", "other", other)
+    ]  # fmt: skip
+    with pytest.raises(InputError, match=r"larynx in case a has 1\.000 ml in one evaluation and 1\.100 ml in another"):
+        compare(paths)
+
+
 def test_bad_comparisons(evaluations: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to compare"):
         compare([])

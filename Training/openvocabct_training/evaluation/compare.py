@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,7 +69,8 @@ def compare(paths: Sequence[Path], output: Path | None = None) -> str:
         output: Markdown file to write; a PNG of the same name gets the Dice of every structure and system.
 
     Raises:
-        InputError: a file is no evaluation, two evaluations have no patient in common, or the output cannot be written.
+        InputError: a file is no evaluation, two evaluations have no patient in common or different references of one,
+            or the output cannot be written.
         ResourceError: the disk is full.
     """
     if not paths:
@@ -78,6 +80,7 @@ def compare(paths: Sequence[Path], output: Path | None = None) -> str:
     if not common:
         raise InputError("these systems have no patient in common", "evaluate them on the same cases")
     per_system = [[system.records[case] for case in common] for system in systems]
+    _check_references(per_system)
     concepts = _asked_of_all(per_system)
     text = _page(systems, common, per_system, concepts)
     if output is not None:
@@ -89,6 +92,20 @@ def compare(paths: Sequence[Path], output: Path | None = None) -> str:
         }
         write_system_boxes(dice, output.with_suffix(".png"))
     return text
+
+
+def _check_references(per_system: Sequence[Sequence[dict[str, Any]]]) -> None:
+    """Refuse cases that share no more than their name: other scans, or other references of the same."""
+    for records in per_system[1:]:
+        for one, other in zip(per_system[0], records, strict=True):
+            for concept, entry in one["accuracy"].items():
+                volumes = entry["reference_ml"], other["accuracy"].get(concept, entry)["reference_ml"]
+                if not math.isclose(*volumes, rel_tol=1e-6):
+                    raise InputError(
+                        f"the reference of {concept} in case {one['case']} has {volumes[0]:.3f} ml in one evaluation"
+                        f" and {volumes[1]:.3f} ml in another",
+                        "evaluate all systems on the same scans with the same references",
+                    )
 
 
 def _asked_of_all(per_system: Sequence[Sequence[dict[str, Any]]]) -> list[str]:
