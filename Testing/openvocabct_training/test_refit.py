@@ -67,9 +67,14 @@ def test_only_named_concepts_get_their_new_query(
     assert torch.equal(after.weights[QUERIES], expected)
 
 
-def test_a_concept_without_a_query(finished_run: Path, store: CaseStore, tmp_path: Path) -> None:
+def test_what_cannot_be_refitted(finished_run: Path, store: CaseStore, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no query for 'liver_segment_2'"):
         refit(finished_run / "last.ckpt", store.root, tmp_path / "x.ckpt", SAMPLING, only=["liver_segment_2"])
+    copy = tmp_path / "last.ckpt"
+    copy.write_bytes((finished_run / "last.ckpt").read_bytes())
+    with pytest.raises(InputError, match="would be replaced"):
+        refit(copy, store.root, tmp_path / "." / "last.ckpt", SAMPLING)
+    assert copy.read_bytes() == (finished_run / "last.ckpt").read_bytes()
     with pytest.raises(InputError, match="0 patches are none"):
         refit(finished_run / "last.ckpt", store.root, tmp_path / "x.ckpt", SAMPLING, patches=0)
 

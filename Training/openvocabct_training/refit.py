@@ -119,10 +119,13 @@ def refit(
         only: concepts that get their new query; all if empty.
 
     Raises:
-        InputError: there is no patch, or the network has no concept queries, or none for a concept of ``only``.
+        InputError: there is no patch, the checkpoint would be replaced, or the network has no concept queries, or none
+            for a concept of ``only``.
     """
     if patches < 1:
         raise InputError(f"{patches} patches are none to fit to", "give --patches 1 or more")
+    if output.resolve() == checkpoint.resolve():
+        raise InputError(f"{output} would be replaced, and its run could not go on", "give another --output")
     output.parent.mkdir(parents=True, exist_ok=True)
     network = load_checkpoint(checkpoint)
     if not network.config.architecture.concepts:
