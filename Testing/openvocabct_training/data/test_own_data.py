@@ -133,6 +133,16 @@ def test_two_scans_of_one_patient_are_in_one_split(tmp_path: Path) -> None:
     assert {case.split for case in cases_of("folder:mine", tmp_path)} == {split_of("mine/p")}
 
 
+@pytest.mark.parametrize("header", ["Case,Patient,Split", "case, patient, split", '"case" ;"patient" ;"split" '])
+def test_columns_are_known_however_they_are_written(header: str, tmp_path: Path) -> None:
+    folder = layouts.own_folder(tmp_path, "Value, Concept\n1, liver\n2, spleen\n3, aorta\n")
+    row = "a,p,validation\n".replace(",", ";" if ";" in header else ",")
+    (folder / "cases.csv").write_text(f"{header}\n{row}")
+    first, _ = cases_of("folder:mine", tmp_path)
+    assert (first.patient, first.split) == ("mine/p", "validation")
+    assert voxels(first) == {"liver": {1}, "spleen": {2}, "aorta": {3}}
+
+
 def test_the_split_of_one_scan_is_that_of_all_scans_of_the_patient(tmp_path: Path) -> None:
     folder = layouts.own_folder(tmp_path, "value,concept\n1,liver\n2,spleen\n3,aorta\n", cases="abcdef")
     for split in ("train", "validation"):

@@ -42,6 +42,8 @@ def meta(folder: Path, *required: str) -> dict[str, Any]:
 def read_table(path: Path, *required: str, todo: str = _UNPACK) -> list[dict[str, str]]:
     """Read the rows of a table with the given columns, separated by comma, semicolon or tab.
 
+    Names of columns are taken in lower case and without spaces around them: "Patient" is the column patient.
+
     Raises:
         InputError: the file is missing, is no text, or lacks a column.
     """
@@ -53,8 +55,11 @@ def read_table(path: Path, *required: str, todo: str = _UNPACK) -> list[dict[str
         raise InputError(f"{path} is no text in UTF-8", "save it again as CSV in UTF-8") from error
     header = lines[0] if lines else ""
     separator = max(",;\t", key=header.count)
-    rows = list(csv.DictReader(lines, delimiter=separator, skipinitialspace=True))
-    missing = [column for column in required if column not in next(csv.reader([header], delimiter=separator), [])]
+    names = [
+        name.strip().lower() for name in next(csv.reader([header], delimiter=separator, skipinitialspace=True), [])
+    ]
+    rows = list(csv.DictReader(lines[1:], names, delimiter=separator, skipinitialspace=True))
+    missing = [column for column in required if column not in names]
     if missing:
         raise InputError(f"{path} has no column {missing[0]!r}", f"its columns should be {', '.join(required)}")
     return [{key: (value or "").strip() for key, value in row.items() if key} for row in rows]
