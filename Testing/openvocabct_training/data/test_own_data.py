@@ -127,6 +127,13 @@ def test_a_folder_with_a_table_of_labels(tmp_path: Path) -> None:
     assert (second.patient, second.split, second.licence) == ("mine/smith", "validation", "CC BY 4.0")
 
 
+def test_a_case_that_is_described_and_not_there_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = layouts.own_folder(tmp_path, "value,concept\n1,liver\n2,spleen\n3,aorta\n")
+    (folder / "cases.csv").write_text("case,split\na,train\nB,validation\n")
+    assert len(cases_of("folder:mine", tmp_path)) == 2
+    assert caplog.messages == [f"{folder / 'cases.csv'} describes the case B, of which there is no folder"]
+
+
 def test_two_scans_of_one_patient_are_in_one_split(tmp_path: Path) -> None:
     folder = layouts.own_folder(tmp_path, "value,concept\n1,liver\n2,spleen\n3,aorta\n", cases="abcdefgh")
     (folder / "cases.csv").write_text("case,patient\n" + "".join(f"{case},p\n" for case in "abcdefgh"))

@@ -128,7 +128,10 @@ def _folder(root: Path) -> Iterator[Found]:
     table = root / "cases.csv"
     described = {row["case"]: row for row in read_table(table, "case")} if table.is_file() else {}
     splits = _splits_of_patients(table, described)
-    for folder in folders_in(root):
+    folders = folders_in(root)
+    for case in sorted(set(described) - {folder.name for folder in folders}):
+        log.warning("%s describes the case %s, of which there is no folder", table, case)
+    for folder in folders:
         row = described.get(folder.name, {})
         split = row.get("split", "") or splits.get(row.get("patient", ""), "")
         labels = LabelMap(_volume(folder, "labels"), concepts, known)
