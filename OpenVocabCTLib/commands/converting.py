@@ -59,7 +59,8 @@ def convert_stunet(
 @convert.command("nnunet")
 def convert_nnunet(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="FOLDER...", help="Results of nnU-Net v2; several become one model.")
+        list[Path],
+        typer.Argument(metavar="FOLDER...", help="Results of nnU-Net v2; several become one model, not an ensemble."),
     ],
     output: OutputOption = None,
     name: NameOption = None,
@@ -110,7 +111,7 @@ def _class_names(path: Path) -> tuple[str, ...]:
 
 
 def _write(folder: Path, networks: Sequence[SourceNetwork], description: Description) -> None:
-    from OpenVocabCTLib.models.converting.writing import unmapped, write_model
+    from OpenVocabCTLib.models.converting.writing import never_asked, unmapped, write_model
 
     config = write_model(folder, networks, description)
     count = sum(len(network.classes) - 1 for network in config.networks)
@@ -118,3 +119,6 @@ def _write(folder: Path, networks: Sequence[SourceNetwork], description: Descrip
     own = unmapped(config)
     if own:
         typer.echo(f"by their own name only, the vocabulary does not know them: {', '.join(own)}")
+    repeated = never_asked(config)
+    if repeated:
+        typer.echo(f"never asked, because an earlier network has them (nothing is averaged): {', '.join(repeated)}")

@@ -91,6 +91,17 @@ def unmapped(config: TableConfig) -> list[str]:
     return [name for network in config.networks for name in network.classes[1:] if name not in network.concepts]
 
 
+def never_asked(config: TableConfig) -> list[str]:
+    """Classes that an earlier network of the model has too: networks are not averaged, the first one answers."""
+    seen: set[str] = set()
+    found = []
+    for network in config.networks:
+        concepts = {network.concept_of(row): row for row in range(1, len(network.classes))}
+        found += [f"{network.classes[row]} of {network.name}" for one, row in concepts.items() if one in seen]
+        seen |= concepts.keys()
+    return found
+
+
 def _chosen(config: InputConfig, fast: bool) -> InputConfig:
     return replace(config, mirror_axes=(), order=1) if fast else config
 
@@ -146,6 +157,9 @@ def _card(
     own = unmapped(config)
     if own:
         lines += ["", "## Classes without a place in the vocabulary", "", ", ".join(own)]
+    repeated = never_asked(config)
+    if repeated:
+        lines += ["", "## Classes that are never asked, because an earlier network has them", "", ", ".join(repeated)]
     return "\n".join(lines) + "\n"
 
 

@@ -161,6 +161,29 @@ def test_the_folder_describes_all_networks(folder: Path, capsys: pytest.CaptureF
     assert "does not know: thingamajig" in capsys.readouterr().out
 
 
+def test_what_is_no_ensemble_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_results(tmp_path / "fullres", labels=ORGANS)
+    write_results(tmp_path / "lowres", labels={"background": 0, "left kidney": 1, "liver": 2})
+    with pytest.raises(SystemExit):
+        main(
+            [
+                "models",
+                "convert",
+                "nnunet",
+                *(str(tmp_path / n) for n in ("fullres", "lowres")),
+                "-o",
+                str(tmp_path / "m"),
+            ]
+        )
+    told = "(nothing is averaged): left kidney of lowres\n"
+    assert told in capsys.readouterr().out
+    assert (
+        (tmp_path / "m" / "MODEL_CARD.md")
+        .read_text()
+        .endswith("an earlier network has them\n\nleft kidney of lowres\n")
+    )
+
+
 def test_the_worker_runs_what_later_prompts_need(segmenter: TableSegmenter) -> None:
     volume = smooth_ct((18, 20, 20), (2.5, 2.5, 2.5), RAS)
     sent = VolumeHeader.of(volume.array, volume.geometry), np.asarray(volume.array)
