@@ -119,7 +119,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"cannot read {path} ({error.strerror})", "install the model again") from error
-    except ValueError as error:  # not UTF-8, or not JSON
+    except (ValueError, RecursionError) as error:  # not UTF-8, or not JSON, or nested thousands of times
         raise ModelError(f"{path} is not valid JSON", "install the model again") from error
     if not isinstance(config, dict):
         raise ModelError(f"{path} does not hold a JSON object", "install the model again")
@@ -207,10 +207,13 @@ def count_parameters(path: Path) -> int:
                 raise ValueError("header too long")
             header = json.loads(stream.read(length))
         tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-        return sum(math.prod(entry["shape"]) for entry in tensors)
+        count = sum(math.prod(entry["shape"]) for entry in tensors)
+        if count > 8 * path.stat().st_size:
+            raise ValueError("more numbers than bits")
+        return count
     except OSError as error:
         raise ModelError(f"cannot read {path} ({error.strerror})", "install the model again") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path} is not a safetensors file", "install the model again") from error
 
 

@@ -10,7 +10,15 @@ import pytest
 
 from OpenVocabCTLib.errors import ModelError
 from OpenVocabCTLib.models import checkpoints
-from OpenVocabCTLib.models.checkpoints import MODELS_VARIABLE, available_models, describe, resolve, sha256_file, verify
+from OpenVocabCTLib.models.checkpoints import (
+    MODELS_VARIABLE,
+    available_models,
+    describe,
+    read_config,
+    resolve,
+    sha256_file,
+    verify,
+)
 from OpenVocabCTLib.models.config import ModelConfig
 from Testing.openvocabct_lib.model_folder import PARAMETERS, write_model_folder
 
@@ -97,7 +105,21 @@ def test_describe_refuses_entries_of_the_wrong_kind(tmp_path: Path, changes: dic
         describe(write_model_folder(tmp_path / "m", **changes))
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff" * 64, b"\x02\0\0\0\0\0\0\0[]", b"\x02\0\0\0\0\0\0\0{}"[:9]])
+def with_length(header: bytes) -> bytes:
+    return len(header).to_bytes(8, "little") + header
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff" * 64,
+        with_length(b"[]"),
+        with_length(b"{}")[:9],
+        pytest.param(with_length(b'{"a":' * 100_000), id="nested"),
+        pytest.param(with_length(b'{"a": {"shape": [1' + b"0" * 4000 + b"]}}"), id="huge"),
+    ],
+)
 def test_weights_that_are_no_safetensors_are_refused(folder: Path, content: bytes) -> None:
     (folder / "model.safetensors").write_bytes(content)
     with pytest.raises(ModelError, match=r"model\.safetensors"):
@@ -176,6 +198,12 @@ def test_numbers_that_would_find_nothing_are_refused(changes: dict[str, dict[str
 def test_a_folder_that_was_never_finished_is_no_model(folder: Path) -> None:
     write_model_folder(folder.parent / ".other.0123456789ab.part")
     assert [info.name for info in available_models() if info.folder.parent == folder.parent] == ["test-model"]
+
+
+def test_a_configuration_nested_without_end_is_a_model_error(folder: Path) -> None:
+    (folder / "config.json").write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(ModelError, match="not valid JSON"):
+        read_config(folder)
 
 
 def test_several_model_folders(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
