@@ -8,6 +8,7 @@ prompt needs are run.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -39,6 +40,9 @@ class InputConfig:
         order: spline order of resampling the image; of the scores it is always 1.
         anisotropy: from this ratio of largest to smallest spacing on, the coarse axis is resampled on its own, with the
             nearest slice.
+
+    Raises:
+        TypeError, ValueError: a number makes no sense.
     """
 
     orientation: Literal["stored", "RAS"] = "stored"
@@ -55,6 +59,15 @@ class InputConfig:
     normalise_first: bool = True
     order: int = 3
     anisotropy: float = 3.0
+
+    def __post_init__(self) -> None:
+        voxel_size(self.spacing_mm)
+        if sorted(self.transpose) != [0, 1, 2] or not set(self.mirror_axes) <= {0, 1, 2}:
+            raise ValueError("the axes make no sense")
+        if min(self.patch) < 1 or not 0.0 < self.step <= 1.0:
+            raise ValueError("the tiles make no sense")
+        if not (-math.inf < self.low < self.high < math.inf and math.isfinite(self.mean) and self.deviation > 0.0):
+            raise ValueError("the intensities make no sense")
 
 
 @dataclass(frozen=True)
@@ -158,10 +171,6 @@ def _network(entry: Mapping[str, Any]) -> NetworkConfig:
         given[name] = _three(given[name])
     given["spacing_mm"] = voxel_size(given["spacing_mm"])
     given["mirror_axes"] = tuple(int(axis) for axis in given["mirror_axes"])
-    if sorted(given["transpose"]) != [0, 1, 2] or not set(given["mirror_axes"]) <= {0, 1, 2}:
-        raise ValueError("the axes make no sense")
-    if min(given["patch"]) < 1 or not 0.0 < given["step"] <= 1.0:
-        raise ValueError("the tiles make no sense")
     arguments["preprocessing"] = InputConfig(**given)
     arguments["classes"] = tuple(str(name) for name in arguments["classes"])
     return NetworkConfig(**arguments)

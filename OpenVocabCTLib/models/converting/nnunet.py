@@ -59,7 +59,7 @@ def read_results(folder: Path, folds: Sequence[str] | None = None, orientation: 
             folder.name, "", family, arguments, len(paths), classes, known_concepts(classes), preprocessing
         )
         weights = joined(config, [_split(one["network_weights"]) for one in checkpoints])
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, AssertionError) as error:
         raise ModelError(
             f"{folder.name} is no nnU-Net v2 network that can be read ({type(error).__name__}: {error})", _DAMAGED
         ) from error
@@ -77,7 +77,7 @@ def _json(path: Path) -> dict[str, Any]:
         ) from error
     except OSError as error:
         raise InputError(f"{path.name} cannot be read ({error.strerror})", "check the path and permissions") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path.name} is damaged (not JSON)", _DAMAGED) from error
     if not isinstance(content, dict):
         raise ModelError(f"{path.name} is damaged (not an object)", _DAMAGED)

@@ -91,6 +91,18 @@ def other_network(results: Path) -> None:
     (results / "plans.json").write_text(json.dumps(plans))
 
 
+def a_plan_without_numbers(results: Path) -> None:
+    plans = json.loads((results / "plans.json").read_text())
+    plans["foreground_intensity_properties_per_channel"]["0"]["mean"] = float("nan")
+    (results / "plans.json").write_text(json.dumps(plans))
+
+
+def a_plan_of_other_stages(results: Path) -> None:
+    plans = json.loads((results / "plans.json").read_text())
+    plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["n_conv_per_stage_decoder"] = [1]
+    (results / "plans.json").write_text(json.dumps(plans))
+
+
 def another_modality(results: Path) -> None:
     dataset = json.loads((results / "dataset.json").read_text())
     dataset["channel_names"] = {"0": "T1-weighted MRI"}
@@ -121,6 +133,8 @@ def a_class_without_a_number(results: Path) -> None:
         (a_tensor, 3, "holds no checkpoint"),
         (other_sizes, 3, "no nnU-Net v2 network that can be read"),
         (other_labels, 3, "the last layer has 5 classes, the plan 6"),
+        (a_plan_without_numbers, 3, "the intensities make no sense"),
+        (a_plan_of_other_stages, 3, "no nnU-Net v2 network that can be read"),
         (another_modality, 3, "a network for T1-weighted MRI cannot be converted"),
         (training_that_diverged, 3, "has values that are not finite"),
         (a_class_without_a_number, 3, "the last layer has values that are not finite"),
