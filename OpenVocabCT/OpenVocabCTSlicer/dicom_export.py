@@ -1,7 +1,7 @@
 """Exporting a segmentation as DICOM SEG with the plug-in that Slicer's DICOM module uses for it.
 
-The plug-in comes with the extension QuantitativeReporting. It needs to know which images of the DICOM database the
-segmentation belongs to, and reads that from the subject hierarchy.
+The plug-in comes with Slicer 5.12, before that with the extension QuantitativeReporting. It needs to know which images
+of the DICOM database the segmentation belongs to, and reads that from the subject hierarchy.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class DicomExport:
             raise InputError("there is no segment to export", "run the segmentation first")
         if PLUGIN not in self._plugins:
             raise InputError(
-                "Slicer has no plug-in that writes DICOM SEG", "install the extension QuantitativeReporting"
+                "Slicer has no plug-in that writes DICOM SEG",
+                "install the extension QuantitativeReporting, or Slicer 5.12 or newer",
             )
         check_belonging(segmentation, volume, "choose the CT that it belongs to")
         check_place(volume, segmentation, self._database, uids)
