@@ -121,6 +121,8 @@ def test_going_on_from_a_checkpoint_that_is_not_there(
     place = str(tmp_path / "none.ckpt")
     said = failure(capsys, "fit", "--config", str(path), "--ckpt_path", place)
     assert said.startswith(f"error: there is no checkpoint {place}: check --ckpt_path")
+    said = failure(capsys, "fit", "--config", str(path), "--ckpt_path", str(path))
+    assert said.startswith(f"error: {path} is no checkpoint of a training, or is cut off: check --ckpt_path")
 
 
 def test_an_unwritable_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

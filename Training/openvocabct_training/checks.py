@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,13 +52,20 @@ def check_precision(precision: str, device: str, cpu_has_bf16: bool) -> None:
 
 
 def check_checkpoint(place: str | None) -> None:
-    """Check that the file that a run is to go on from is there; words such as "last" are the trainer's.
+    """Check that the file that a run is to go on from is a checkpoint; words such as "last" are the trainer's.
 
     Raises:
-        InputError: it is not.
+        InputError: it is not there, or something else.
     """
-    if place is not None and place.endswith(".ckpt") and "://" not in place and not Path(place).is_file():
-        raise InputError(f"there is no checkpoint {place}", "check --ckpt_path; last is the last one of the run")
+    if place is None or "://" in place:
+        return
+    todo = "check --ckpt_path; last is the last one of the run"
+    path = Path(place)
+    if not path.exists() and place.endswith(".ckpt"):
+        raise InputError(f"there is no checkpoint {place}", todo)
+    # What torch.save writes is a zip, whose end comes last; that of a sharded run is a folder.
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise InputError(f"{place} is no checkpoint of a training, or is cut off", todo)
 
 
 def check_sides(name: str, sides: Sequence[int], stride: int) -> None:

@@ -51,14 +51,16 @@ class PlainCLI(LightningCLI):
     @property
     def checkpoint(self) -> str | None:
         """What the run goes on from, as it was given."""
-        return self.config[self.subcommand].get("ckpt_path")
+        subcommand = self.config.get("subcommand")
+        return self.config[subcommand].get("ckpt_path") if subcommand else None
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse what was given."""
+        """Parse what was given; the checkpoint, which Lightning opens next, has to be one."""
         with warnings.catch_warnings():
             # The command line was read before, to find the subcommand: giving it here is no mistake.
             warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
             super().parse_arguments(parser, args)
+        check_checkpoint(self.checkpoint)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Let every epoch draw its samples anew."""
@@ -91,7 +93,6 @@ class TrainingCLI(PlainCLI):
 
     def before_fit(self) -> None:
         """Find contradictions now, not after an hour."""
-        check_checkpoint(self.checkpoint)
         device = self.trainer.strategy.root_device.type
         check_precision(str(self.trainer.precision), device, cpu_is_fast_at_bf16())
         check_run(self.model, self.datamodule)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from openvocabct_training.checks import check_checkpoint, check_precision, check_sides, check_spacing
+from openvocabct_training.checks import check_precision, check_sides, check_spacing
 from openvocabct_training.lightning_cli import PlainCLI
 from openvocabct_training.pretraining.data import PretrainingData
 from openvocabct_training.pretraining.module import ContrastivePretraining
@@ -30,7 +30,6 @@ class PretrainingCLI(PlainCLI):
     def before_fit(self) -> None:
         """Find contradictions now, not after an hour."""
         module, data = self.model, self.datamodule
-        check_checkpoint(self.checkpoint)
         check_precision(str(self.trainer.precision), self.trainer.strategy.root_device.type, cpu_is_fast_at_bf16())
         check_sides("data.view.size", data.view.size, module.stride)
         check_spacing(data.store.records(), module.preprocessing)
