@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 
+from OpenVocabCTLib.prompts.laterality import side_of_word
 from OpenVocabCTLib.prompts.words import ARTICLES, ASKING_AFTER, ASKING_BEFORE, ORDINALS, PLURALS, SAME_WORD, SPELLINGS
 
 LABEL_LENGTH = 80
@@ -183,8 +184,8 @@ def without_articles(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def _is_letter_of(words: Sequence[str], place: int) -> bool:
-    """Tell whether an "a" belongs to what stands before it, as in "segment IV a", and is no article."""
-    return place == len(words) - 1 or _NUMERAL.fullmatch(words[place - 1]) is not None
+    """Tell whether an "a" belongs to what stands before it, as in "segment IV a", "renal a left", and is no article."""
+    return _NUMERAL.fullmatch(words[place - 1]) is not None or all(map(side_of_word, words[place + 1 :]))
 
 
 def strip_command(words: Sequence[str]) -> tuple[str, ...]:

@@ -794,6 +794,7 @@ def test_sides_and_numbers_of_other_countries_are_read(text: str, concept_id: st
         "Esophagus_S",
         "Esophagus_M",
         "mesenteric artery",
+        "Femoral A L",
         "segment IV a of the liver",
         "left neck level 2 a",
         "segment of lung",
