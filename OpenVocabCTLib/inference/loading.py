@@ -35,6 +35,9 @@ def load_network(folder: Path, raw: dict[str, Any], compute: Compute) -> tuple[M
         with torch.device("meta"):
             model = OpenVocabCT(config.architecture, config.preprocessing)
         state = {name: tensor.float() for name, tensor in load_file(folder / checkpoints.WEIGHTS_FILE).items()}
+        # With such numbers everything would be "not in this scan".
+        if not all(torch.isfinite(tensor).all() for tensor in state.values()):
+            raise ValueError("weights that are not finite")
         model.load_state_dict(state, strict=True, assign=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(

@@ -222,15 +222,21 @@ class QuestionMaker:
     @cached_property
     def answered(self) -> frozenset[str]:
         """Ids of the concepts that can be asked for directly."""
-        return frozenset(one for one, scans in self.trained.items() if scans >= self.decision.minimum_scans)
+        return frozenset(one for one in self.trained if self._is_answered(one))
 
     def is_answered(self, concept: Concept) -> bool:
-        """Whether enough training scans showed a concept that the model was trained on."""
-        return self.trained[concept.id] >= self.decision.minimum_scans
+        """Whether enough training scans showed a concept that the model was trained on, and it may be found at all."""
+        return self._is_answered(concept.id)
+
+    def _is_answered(self, concept: str) -> bool:
+        presence = self.decision.concept_presence_thresholds.get(concept, 0.0)
+        return self.trained[concept] >= self.decision.minimum_scans and presence < 1.0
 
     def _too_few(self, name: str, seen: Sequence[Concept]) -> str:
         """Why nothing is asked: a structure seen in one patient is found in all sorts of places in another."""
         scans = max(self.trained[concept.id] for concept in seen)
+        if scans >= self.decision.minimum_scans:
+            return f"this model does not answer for {name}, which it finds where there is none"
         return f"this model has seen {name} in {_scans(scans)} only, too few to answer"
 
     def part(self, concept: Concept) -> Part:
@@ -262,11 +268,14 @@ class QuestionMaker:
             return "names no structure that this model knows"
         if not self.is_answered(nearest):
             return self._too_few(nearest.name, [nearest])
-        if side_of(text) is not Side.NONE:
-            # A side is geometry to the model: for words without a query of their own it draws half of all there is.
-            return f"no structure that this model knows; {nearest.name} is near in words"
         other = foreign_word(text, nearest, self.vocabulary)
-        return told_apart(other, nearest.name) if other else ""
+        if other:
+            return told_apart(other, nearest.name)
+        if side_of(text) is not Side.NONE or nearest.side is not Side.NONE:
+            # A side is geometry to the model: for words without a query of their own it draws half of all there is. And
+            # a side that was said in words that are not known ("pulmao dir") was not understood.
+            return f"no structure that this model knows; {nearest.name} is near in words"
+        return ""
 
 
 @dataclass(frozen=True)

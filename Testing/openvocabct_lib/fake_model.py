@@ -108,6 +108,8 @@ def write_ct(path: Path, shape: tuple[int, int, int] = (20, 24, 30)) -> Path:
 if __name__ == "__main__":
     from OpenVocabCTLib.cli import main
 
-    # In the background of a shell SIGINT is ignored, and every child inherits that: tests could not interrupt it.
+    # In the background of a shell SIGINT is ignored, under nohup SIGHUP, and every child inherits that: tests could not
+    # interrupt it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     main(sys.argv[1:], fake_services())

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import resource
 import shlex
 import signal
 import subprocess
@@ -396,15 +397,21 @@ def test_any_terminal_encoding(ct: Path, tmp_path: Path, encoding: str, monkeypa
     assert "\\u5de6" in stdout
 
 
+def seconds_of_children() -> float:
+    """What ended child processes computed; unlike a clock, it does not run while others have the processor."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_help_is_quick() -> None:
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        before = seconds_of_children()
         subprocess.run(
             [sys.executable, "-m", "OpenVocabCTLib.cli", "--help"], cwd=ROOT, check=True, capture_output=True
         )
-        seconds.append(time.perf_counter() - began)
-    assert min(seconds) < 0.5
+        seconds.append(seconds_of_children() - before)
+    assert 0.0 < min(seconds) < 0.5
 
 
 # The other commands

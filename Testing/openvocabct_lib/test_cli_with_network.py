@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from OpenVocabCTLib.cli import app
+from OpenVocabCTLib.models.checkpoints import sha256_file
 from Testing.openvocabct_lib.fake_model import write_ct
 from Testing.openvocabct_lib.random_model import write_random_model
 
@@ -55,15 +57,37 @@ def test_device_that_is_not_there(model: Path, tmp_path: Path, device: str) -> N
     assert not (tmp_path / "out.seg.nrrd").exists()
 
 
-def test_weights_that_do_not_fit_the_configuration(model: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
+def copy_of(model: Path, folder: Path) -> Path:
+    folder.mkdir()
     for path in model.iterdir():
-        (other / path.name).write_bytes(path.read_bytes())
-    config = json.loads((other / "config.json").read_text(encoding="utf-8"))
-    config["architecture"]["embedding_dim"] = 9
-    (other / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def change_configuration(model: Path, **changes: dict[str, object]) -> None:
+    path = model / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for section, values in changes.items():
+        config[section] |= values
+    path.write_text(json.dumps(config), encoding="utf-8")
+
+
+def test_weights_that_do_not_fit_the_configuration(model: Path, tmp_path: Path) -> None:
+    other = copy_of(model, tmp_path / "other")
+    change_configuration(other, architecture={"embedding_dim": 9})
     result = segment(tmp_path, other)
     assert result.exit_code == 3
     assert "do not fit" in result.stderr
     assert not (tmp_path / "out.seg.nrrd").exists()
+
+
+def test_weights_that_are_no_numbers(model: Path, tmp_path: Path) -> None:
+    """Everything would be "not in this scan"."""
+    other = copy_of(model, tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    next(iter(weights.values())).view(-1)[0] = float("nan")
+    save_file(weights, other / "model.safetensors")
+    change_configuration(other, sha256={"model.safetensors": sha256_file(other / "model.safetensors")})
+    result = segment(tmp_path, other)
+    assert result.exit_code == 3
+    assert "do not fit" in result.stderr

@@ -14,11 +14,12 @@ from OpenVocabCTLib.inference.embedding import VoxelEmbedding
 from OpenVocabCTLib.inference.grid import AIR_HU
 from OpenVocabCTLib.inference.image_pass import body_region, encode_volume
 from OpenVocabCTLib.inference.midline import leftness, midline
-from OpenVocabCTLib.inference.questions import Wording
+from OpenVocabCTLib.inference.questions import QuestionMaker, Wording
 from OpenVocabCTLib.inference.tiling import blending_weight, padded_size, tile_regions, tile_size
 from OpenVocabCTLib.models.heads import voxel_logits
 from OpenVocabCTLib.output.masks import CroppedMask
 from OpenVocabCTLib.prompts import PromptSet
+from OpenVocabCTLib.prompts.parsing import Prompt
 from OpenVocabCTLib.prompts.vocabulary import Side
 from OpenVocabCTLib.text.bank import EmbeddingBank
 from Testing.openvocabct_lib.inference import phantoms, small_model
@@ -240,14 +241,28 @@ def test_what_too_few_scans_showed_is_not_answered() -> None:
     assert liver.found
 
 
+def put_near(questions: QuestionMaker, prompt: Prompt, name: str) -> None:
+    """Let the text encoder find that a free text is as good as the name of a structure."""
+    assert prompt.free_text is not None
+    known = {**questions.bank._embeddings, prompt.free_text: questions.bank.embed([name])[0]}
+    questions.bank = EmbeddingBank(known, questions.bank.encoder)
+
+
+def test_what_the_model_is_not_allowed_to_find_is_not_said_to_be_absent() -> None:
+    segmenter = small_model.window_segmenter()
+    never = replace(segmenter.questions.decision, concept_presence_thresholds={"liver": 1.0})
+    segmenter.questions.decision = never
+    liver, kidney = segmenter.encode(phantoms.volume_on(GRIDS["LPS"])).segment(["liver", "left kidney"])
+    assert not liver.found
+    assert liver.reason == "this model does not answer for liver, which it finds where there is none"
+    assert kidney.found
+
+
 def test_free_text_about_what_too_few_scans_showed_is_not_answered() -> None:
     segmenter = small_model.window_segmenter()
     questions = segmenter.questions
     (prompt,) = PromptSet.parse(["something red and soft"])
-    assert prompt.free_text is not None
-    embedding = questions.bank.embed(["spleen"])[0]
-    known = {**questions.bank._embeddings, prompt.free_text: embedding}
-    questions.bank = EmbeddingBank(known, questions.bank.encoder)
+    put_near(questions, prompt, "spleen")
     assert "nearest to spleen" in questions.ask(prompt).note
     questions.decision = replace(questions.decision, minimum_scans=10)
     question = questions.ask(prompt)
@@ -255,11 +270,22 @@ def test_free_text_about_what_too_few_scans_showed_is_not_answered() -> None:
     assert question.refusal.startswith("this model has seen spleen in 1 scan only")
 
 
+def test_free_text_near_a_structure_of_one_side_is_not_answered_without_a_side() -> None:
+    questions = small_model.question_maker(similarity=-0.9)
+    (prompt,) = PromptSet.parse(["pulmao dir"])
+    for name, refused in (("left kidney", True), ("liver", False)):
+        put_near(questions, prompt, name)
+        question = questions.ask(prompt)
+        assert bool(question.refusal) is refused, question
+        assert f"{name} " in question.refusal + question.note
+
+
 def test_free_text_about_another_kind_of_thing_is_not_answered() -> None:
     questions = small_model.question_maker(similarity=-0.9)
     muscle, thing = PromptSet.parse(["muscle of something", "something"])
     assert questions.ask(muscle).parts == ()
     assert questions.ask(muscle).refusal.startswith("'muscle' tells it from ")
+    put_near(questions, thing, "liver")
     assert questions.ask(thing).parts
 
 
@@ -272,6 +298,7 @@ def test_free_text_that_names_a_side_is_not_answered() -> None:
     assert question.parts == ()
     assert question.refusal.startswith("no structure that this model knows; ")
     for prompt in (both, none):
+        put_near(questions, prompt, "liver")
         (part,) = questions.ask(prompt).parts
         assert part.wording.side is Side.NONE
 

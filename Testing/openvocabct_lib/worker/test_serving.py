@@ -121,7 +121,10 @@ def test_signals_end_a_worker_cleanly(tmp_path: Path, number: signal.Signals) ->
         assert announcement.token is not None and len(announcement.token) > 40
         assert WorkerClient(announcement.address()).status()["pid"] == worker.pid
         worker.send_signal(number)
-        _, said = worker.communicate(timeout=20)
+        try:
+            _, said = worker.communicate(timeout=20)
+        finally:
+            worker.kill()  # else the end of the block would wait for ever
         assert worker.returncode == 0
     assert not announce.exists()
     assert f"ssh -N -L {announcement.port}:127.0.0.1:{announcement.port} " in said
