@@ -53,6 +53,17 @@ def test_halves_show_what_lies_in_them(name: str, tmp_path: Path) -> None:
     assert upper["esophagus"] is False, "it does not go on above"
 
 
+def test_references_that_are_not_asked_for_give_halves_too(tmp_path: Path) -> None:
+    """A tumour in a thigh is nothing that the model answers, but says that either half of the scan holds no larynx."""
+    path = tmp_path / "ct.nii.gz"
+    sitk.WriteImage(ct(GRIDS["upwards"]).to_sitk(), str(path))
+    stored = CTVolume.read(path).geometry
+    tumour = {"soft_tissue_sarcoma": SHAPES["mandible"]}
+    case = EvaluationCase("a", "test", path, lambda _: masks(stored, tumour).items(), rules_out=("neck",))
+    found = list(views(case, frozenset({"larynx"}), VOCABULARY))
+    assert [view.truth for view in found] == 3 * [{"larynx": False}]
+
+
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_half_keeps_its_place(name: str, tmp_path: Path) -> None:
     found = views_of(GRIDS[name], tmp_path)

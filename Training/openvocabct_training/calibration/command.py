@@ -109,11 +109,8 @@ def _rows(segmenter: Segmenter, cases: Iterable[EvaluationCase]) -> Iterable[dic
 def _view_rows(segmenter: Segmenter, view: View) -> Iterable[dict[str, Any]]:
     if not view.truth:
         return
-    vocabulary, decision = segmenter.questions.vocabulary, segmenter.config.decision
-    # What the model's makers decided never to answer is nothing to calibrate on.
-    concepts = [
-        vocabulary.get(one) for one in sorted(view.truth) if decision.concept_presence_thresholds.get(one, 0.0) < 1.0
-    ]
+    vocabulary, minimum_ml = segmenter.questions.vocabulary, segmenter.config.decision.min_volume_ml
+    concepts = [vocabulary.get(one) for one in sorted(view.truth)]
     judge = segmenter.encode(view.volume).judge
     for concept, evidence in zip(concepts, judge.evidence(concepts), strict=True):
         yield {
@@ -123,7 +120,7 @@ def _view_rows(segmenter: Segmenter, view: View) -> Iterable[dict[str, Any]]:
             "there": view.truth[concept.id],
             **asdict(evidence),
             "features": features(evidence, concept),
-            "answered": evidence.answer_ml >= decision.min_volume_ml,
+            "answered": evidence.answer_ml >= minimum_ml,
         }
 
 

@@ -80,7 +80,7 @@ def views(case: EvaluationCase, concepts: frozenset[str], vocabulary: Vocabulary
     axis, up = long_axis(volume.geometry)
     count = volume.geometry.shape[axis]
     parts = [_Part("whole", axis, 0, count)]
-    if drawn and count // 2 >= 2 * MINIMUM_SIZE:
+    if any(mask.count for mask in references.values()) and count // 2 >= 2 * MINIMUM_SIZE:
         halves = (_Part("lower", axis, 0, count // 2), _Part("upper", axis, count // 2, count))
         parts += halves if up else [_Part("upper", axis, 0, count // 2), _Part("lower", axis, count // 2, count)]
     ruled_out = {one for one in concepts if set(vocabulary.get(one).region) <= set(case.rules_out)}
