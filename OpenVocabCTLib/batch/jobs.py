@@ -135,7 +135,8 @@ def _table(name: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         columns = [column.strip() for column in reader.fieldnames or ()]
-        twice = [column for column, count in Counter(columns).items() if count > 1]
+        # Spreadsheets end lines with the commas of empty columns.
+        twice = [column for column, count in Counter(columns).items() if column and count > 1]
         if twice:
             raise InputError(f"{name} has two columns {twice[0]!r}", "join them; prompts have ; between them")
         for number, row in enumerate(reader, start=2):

@@ -49,6 +49,11 @@ def test_a_cell_with_several_lines_is_as_many_prompts(tmp_path: Path) -> None:
     assert [job.prompts for job in jobs] == [("liver", "bones", "left lung"), ("body",)]
 
 
+def test_empty_columns_of_a_spreadsheet_are_no_columns(tmp_path: Path) -> None:
+    table = write(tmp_path / "jobs.csv", "input,prompts,,\na.nii,liver,,\n")
+    assert [job.prompts for job in read_jobs(table, tmp_path / "out", ".seg.nrrd")] == [("liver",)]
+
+
 def test_what_unicode_calls_a_line_end_parts_no_line(tmp_path: Path) -> None:
     lines = write(
         tmp_path / "jobs.jsonl", '{"input": "a.nii", "prompts": "left\u2028lung"}\r\n{"input": "b\x85.nii"}\n'
