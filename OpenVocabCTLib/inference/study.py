@@ -32,7 +32,7 @@ from OpenVocabCTLib.volume import CTVolume
 if TYPE_CHECKING:
     from OpenVocabCTLib.inference.segmenter import Segmenter
 
-_NO_MIDDLE = "left and right cannot be told apart: the scan cuts the patient off and does not show the middle"
+_NO_MIDDLE = "left and right cannot be told apart: the scan cuts the patient off, so that the middle is not known"
 
 T = TypeVar("T")
 R = TypeVar("R")
