@@ -25,8 +25,8 @@ def write_label_map(segmentation: Segmentation, path: Path, suffix: str, overlap
         overlap: which of two overlapping prompts a voxel goes to.
 
     Raises:
-        InputError: segments overlap and `overlap` is "error", the folder cannot be written, or an uncompressed file
-            of the same name would be read instead.
+        InputError: segments overlap and `overlap` is "error", the folder cannot be written, or a file of the
+            same name with another compression is there.
         ResourceError: the disk is full.
     """
     _check_namesake(path)
@@ -70,7 +70,7 @@ def check_replaced_image(path: Path) -> None:
     """Refuse to replace an image whose voxels are of no type that label maps have here, such as another CT.
 
     Raises:
-        InputError: there is one of this name, or an uncompressed file of this name that would be read instead.
+        InputError: there is one of this name, or one of this name with another compression.
     """
     _check_namesake(path)
     if path.name.lower().endswith(SEG_NRRD) or not path.is_file():
@@ -93,11 +93,21 @@ def check_replaced_image(path: Path) -> None:
 
 
 def _check_namesake(path: Path) -> None:
-    """Refuse out.nii.gz beside out.nii: ITK, and 3D Slicer with it, would show the voxels of out.nii."""
-    plain = path.with_name(path.name[: -len(".gz")])
-    if path.name.lower().endswith(".nii.gz") and plain.exists():
+    """Refuse out.nii.gz beside out.nii, and the other way round.
+
+    ITK, and 3D Slicer with it, would show the voxels of out.nii for both: where ct.nii.gz is a CT, the result for the
+    CT.
+    """
+    name = path.name
+    if name.lower().endswith(".nii.gz"):
+        plain = other = path.with_name(name[: -len(".gz")])
+    elif name.lower().endswith(".nii"):
+        plain, other = path, path.with_name(f"{name}.gz")
+    else:
+        return
+    if other.exists():
         raise InputError(
-            f"{plain.name} lies where {path.name} would go, and many programs would show its voxels instead",
+            f"{other.name} lies where {name} would go, and many programs show the voxels of {plain.name} for both",
             "give the result another name or folder",
         )
 

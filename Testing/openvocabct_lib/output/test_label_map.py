@@ -56,7 +56,7 @@ def test_a_direction_rounded_in_a_header_is_written_all_the_same(tmp_path: Path)
     turned = grid("LPS", turn=0.4)
     rounded = Geometry(turned.shape, turned.spacing, turned.origin, tuple(round(x, 4) for x in turned.direction))
     for suffix in LABEL_MAP_SUFFIXES:
-        path = tmp_path / f"labels{suffix}"
+        path = tmp_path / f"{suffix[1:]}{suffix}"
         apart(rounded).write(path)
         read = affine_of(sitk.ReadImage(str(path)))
         corner = np.array([*(n - 1 for n in rounded.shape[::-1]), 1.0])
@@ -70,16 +70,17 @@ def test_nothing_found_gives_zeros(suffix: str, tmp_path: Path) -> None:
     assert not sitk.GetArrayFromImage(sitk.ReadImage(str(path))).any()
 
 
-def test_no_compressed_label_map_beside_its_uncompressed_namesake(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("there", "wanted"), [("out.nii", "out.nii.gz"), ("out.nii.gz", "out.nii")])
+def test_no_label_map_beside_its_namesake_of_another_compression(there: str, wanted: str, tmp_path: Path) -> None:
     """ITK would read the header of the one and the voxels of the other."""
     found = apart(grid())
-    found.write(tmp_path / "out.nii")
+    found.write(tmp_path / there)
     for attempt in (found.write, check_replaced_image):
-        with pytest.raises(InputError, match=r"out\.nii lies where out\.nii\.gz would go, and many programs"):
-            attempt(tmp_path / "out.nii.gz")
-    found.write(tmp_path / "out.nii")
+        with pytest.raises(InputError, match=f"{there} lies where {wanted} would go, and many .* of out.nii for both"):
+            attempt(tmp_path / wanted)
+    found.write(tmp_path / there)
     found.write(tmp_path / "other.nii.gz")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.nii.gz", "out.nii"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.nii.gz", there]
 
 
 def test_overlap_is_an_error_that_names_the_two_prompts(tmp_path: Path) -> None:
