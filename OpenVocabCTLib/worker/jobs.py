@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from OpenVocabCTLib.errors import Cancelled, OpenVocabCTError
 from OpenVocabCTLib.worker.errors import StudyMissing
-from OpenVocabCTLib.worker.failures import TOO_MANY, Refusal, as_record, as_told
+from OpenVocabCTLib.worker.failures import TOO_MANY, Refusal, as_record, as_told, refusal
 from OpenVocabCTLib.worker.studies import ModelId
 
 State = Literal["queued", "loading", "running", "done", "failed", "cancelled"]
@@ -71,7 +71,7 @@ class Job:
         self.error, self.ended, self.state = error, time.monotonic(), state
 
     def report(self) -> dict[str, Any]:
-        """Describe it for a client."""
+        """Describe it for a client; ``status`` is the HTTP status with which a request ends that fails like this."""
         seconds = (time.monotonic() if self.ended is None else self.ended) - self.began
         return {
             "job": self.id,
@@ -80,6 +80,7 @@ class Job:
             "total": self.total,
             "seconds": round(seconds, 3),
             "error": None if self.error is None else as_record(self.error),
+            "status": None if self.error is None else refusal(self.error).status,
         }
 
 

@@ -48,12 +48,12 @@ def error_of(response: Response) -> OpenVocabCTError:
         return ProtocolError(f"the worker answered with HTTP status {response.status}", "check the address")
 
 
-def failure_of(record: object, status: int = 500) -> OpenVocabCTError:
+def failure_of(record: object, status: object) -> OpenVocabCTError:
     """Return the exception that ``{"what", "todo", "exit_code"}`` stands for.
 
     Args:
         record: the error as the worker sent it.
-        status: HTTP status that it came with.
+        status: HTTP status that it came with, or that the job reports; workers of older versions report none.
 
     Raises:
         ProtocolError: it is no such record.
@@ -61,7 +61,8 @@ def failure_of(record: object, status: int = 500) -> OpenVocabCTError:
     if not isinstance(record, dict) or not all(isinstance(record.get(name), str) for name in ("what", "todo")):
         raise _unreadable()
     code = record.get("exit_code")
-    kind = _BY_STATUS.get(status) or _BY_EXIT_CODE.get(code if isinstance(code, int) else 1, OpenVocabCTError)
+    by_status = _BY_STATUS.get(status) if isinstance(status, int) else None
+    kind = by_status or _BY_EXIT_CODE.get(code if isinstance(code, int) else 1, OpenVocabCTError)
     return kind(_one_line(record["what"]), _one_line(record["todo"]))
 
 

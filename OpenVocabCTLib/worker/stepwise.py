@@ -194,7 +194,7 @@ class StepwiseClient:
             if state == "done":
                 return
             if state in ("failed", "cancelled"):
-                raise failure_of(reply.get("error"))
+                raise failure_of(reply.get("error"), reply.get("status"))
             yield _job_progress(reply)
             yield from _pause(pause)
             pause = min(pause * 1.5, _LAST_POLL_SECONDS)

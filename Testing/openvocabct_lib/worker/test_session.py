@@ -14,6 +14,7 @@ import pytest
 from OpenVocabCTLib.errors import Cancelled, InputError, OpenVocabCTError
 from OpenVocabCTLib.prompts import PromptSet
 from OpenVocabCTLib.volume import CTVolume
+from OpenVocabCTLib.worker.client import WorkerClient
 from OpenVocabCTLib.worker.errors import ProtocolError, WorkerLost
 from OpenVocabCTLib.worker.process import WorkerProcess
 from OpenVocabCTLib.worker.protocol import Address, PromptRequest
@@ -90,6 +91,18 @@ def test_what_the_worker_forgot_is_sent_again() -> None:
         run(session.free())
         assert (worker.engine.studies.bytes, worker.engine.models.report()) == (0, None)
         run(session.segment(ct(1), [BONES], revision="first"))
+
+
+def test_what_another_client_freed_during_the_image_pass_is_sent_again() -> None:
+    segmenter = SteppedSegmenter()
+    with running_server(segmenter) as worker:
+        steps = Session(worker.address).segment(ct(), [BONES])
+        drive_until(steps, "encoding")
+        assert segmenter.begun.wait(5)
+        WorkerClient(worker.address).free()
+        segmenter.go_on.set()
+        assert run(steps).segments[0].found
+        assert segmenter.tiles_begun == 2 * TILES
 
 
 def test_cancel_stops_the_image_pass_at_the_next_tile() -> None:
