@@ -6,7 +6,7 @@ import errno
 
 import typer
 
-from OpenVocabCTLib.errors import InputError, OpenVocabCTError, ResourceError
+from OpenVocabCTLib.errors import InputError, ModelError, OpenVocabCTError, ResourceError
 from OpenVocabCTLib.memory import is_out_of_memory
 
 _FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
@@ -25,6 +25,11 @@ def as_user_error(error: BaseException) -> OpenVocabCTError:
         return ResourceError("out of memory", "close other programs, use --device cpu, or crop the CT")
     if isinstance(error, OSError):
         return _os_error(error)
+    if isinstance(error, ImportError):
+        return ModelError(
+            f"{error.name or 'a package'} cannot be imported ({error})",
+            "install it again; openvocabct doctor shows which packages are broken",
+        )
     return OpenVocabCTError(
         f"unexpected {type(error).__name__} ({error})",
         "this is a bug; run again with --debug and report what it prints",

@@ -291,6 +291,7 @@ def test_unusable_input_is_named_and_nothing_is_written(tmp_path: Path) -> None:
         (InputError("a", "b"), 2),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 2),
         (ModelError("a", "b"), 3),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), 3),
         (ResourceError("a", "b"), 4),
         (MemoryError(), 4),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"), 4),
