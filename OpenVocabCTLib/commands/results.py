@@ -61,7 +61,7 @@ def print_segments(segments: Iterable[Segment]) -> None:
 
 def decimal(value: float | None, digits: int = 1) -> str:
     """Format a number for a table; "-" where there is none."""
-    return NOTHING if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+    return NOTHING if value is None or not math.isfinite(value) else f"{value:z.{digits}f}"
 
 
 def _number(value: float | None, digits: int) -> float | None:

@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 
 from OpenVocabCTLib import __version__
 from OpenVocabCTLib.cli import app
+from OpenVocabCTLib.commands.results import decimal
 from OpenVocabCTLib.commands.sample import REFERENCED_PROMPTS, Sample, dice
 from OpenVocabCTLib.commands.services import Services
 from OpenVocabCTLib.commands.terminal import Progress, one_line
@@ -66,6 +67,11 @@ def assert_one_line_error(result: Result, code: int) -> str:
 
 
 # Answers
+
+
+@pytest.mark.parametrize(("mean_hu", "shown"), [(-0.4, "0"), (0.4, "0"), (-0.6, "-1"), (None, "-")])
+def test_water_has_no_sign(mean_hu: float | None, shown: str) -> None:
+    assert decimal(mean_hu, 0) == shown
 
 
 def test_table_on_stdout_progress_on_stderr(ct: Path, tmp_path: Path) -> None:
