@@ -83,7 +83,8 @@ def segment(
 
     clock = Stopwatch()
     reporter = Reporter(quiet)
-    named_path(source)
+    if not source:
+        raise InputError("INPUT is empty", "give the CT: a file, a DICOM folder or a series on a server")
     exchange = Exchange.plan(source, output)
     outputs = Outputs(exchange.output(output), stats, preview, probabilities, fractional)
     # What costs nothing to find out comes first.
