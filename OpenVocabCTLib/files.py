@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,7 +67,8 @@ def read_file(path: Path) -> tuple[NDArray[Any], Geometry, tuple[str, ...]]:
     try:
         str(path).encode()
     except UnicodeEncodeError as error:  # bytes that are no text, on which SimpleITK ends the process
-        raise InputError(f"the name of {SUBJECT} or of one of its folders is not in UTF-8", "rename it") from error
+        encoding = sys.getfilesystemencoding().upper()
+        raise InputError(f"the name of {SUBJECT} or of one of its folders is not in {encoding}", "rename it") from error
     geometry, payload, notes = _check_header(path, suffix)
     if payload is not None:
         payload.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,9 +25,24 @@ def named_path(text: str) -> Path:
     return Path(text)
 
 
+def typed_text(text: str) -> str:
+    """Read a prompt; letters in another encoding than Python's would be left out of it.
+
+    Raises:
+        BadParameter: there are some.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise typer.BadParameter(f"It is not in {sys.getfilesystemencoding().upper()}") from error
+    return text
+
+
 PromptOption = Annotated[
     list[str] | None,
-    typer.Option("--prompt", "-p", metavar="TEXT", help='For example "left kidney"; repeat for more.'),
+    typer.Option(
+        "--prompt", "-p", metavar="TEXT", parser=typed_text, help='For example "left kidney"; repeat for more.'
+    ),
 ]
 ModelOption = Annotated[
     str | None, typer.Option("--model", metavar="NAME|DIR", help="Model; the embedded one by default.")

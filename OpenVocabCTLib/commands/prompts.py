@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from OpenVocabCTLib.commands.options import JsonOption, ModelOption
+from OpenVocabCTLib.commands.options import JsonOption, ModelOption, typed_text
 from OpenVocabCTLib.commands.results import NOTHING, code_record
 from OpenVocabCTLib.commands.terminal import print_json, print_table
 
@@ -18,7 +18,10 @@ TRAINED, RELATED, UNTESTED = "trained", "related", "untested"
 
 
 def prompts(
-    texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help='Prompts, for example "lt parotid".')],
+    texts: Annotated[
+        list[str],
+        typer.Argument(metavar="TEXT...", parser=typed_text, help='Prompts, for example "lt parotid".'),
+    ],
     model: ModelOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,8 +57,9 @@ def _check_letters(target: Path, path: Path) -> None:
     try:
         str(target).encode()
     except UnicodeEncodeError as error:
+        encoding = sys.getfilesystemencoding().upper()
         raise InputError(
-            f"the name of {path.name} or of one of its folders is not in UTF-8", "rename it, or write .seg.nrrd"
+            f"the name of {path.name} or of one of its folders is not in {encoding}", "rename it, or write .seg.nrrd"
         ) from error
 
 

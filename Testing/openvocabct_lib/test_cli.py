@@ -278,6 +278,13 @@ def test_unknown_words(words: list[str]) -> None:
     assert not ESCAPES.search(last)
 
 
+@pytest.mark.parametrize("command", ["prompts '{}'", "segment {ct} -p '{}' -o {tmp}/out.seg.nrrd"])
+def test_letters_of_another_encoding_are_not_left_out_of_a_prompt(command: str, ct: Path, tmp_path: Path) -> None:
+    words = shlex.split(command.format(os.fsdecode("gro\xdfe Leber".encode("latin-1")), ct=ct, tmp=tmp_path))
+    assert "It is not in UTF-8" in assert_one_line_error(run(*words), 2)
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_command_shows_the_help() -> None:
     result = run()
     assert (result.exit_code, result.stdout) == (2, "")
