@@ -112,10 +112,10 @@ def _matching(catalogue: Catalogue, wanted: str) -> list[list[Frame]]:
 
 def _check_patient(frames: list[Frame]) -> None:
     """Refuse a series whose slices are of two patients: software that makes data anonymous can give both one UID."""
-    patients = len({frame.patient for frame in frames})
+    patients = len({frame.patient for frame in frames} - {""})
     if patients > 1:
         raise InputError(
-            f"{SUBJECT} has one series with images of {patients} patients", "put each patient in a folder of its own"
+            f"{SUBJECT} has one series whose images name {patients} patients", "put each patient in a folder of its own"
         )
 
 

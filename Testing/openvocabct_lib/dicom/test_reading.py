@@ -385,8 +385,17 @@ def test_one_series_uid_for_two_patients(tmp_path: Path, capfd: pytest.CaptureFi
     ct = ct_phantom(SHAPE)
     write_series(tmp_path / "a", ct, PatientID="A")
     write_series(tmp_path / "b", ct, origin=(-50.0, -40.0, 101.2), PatientID="B")
-    assert "one series with images of 2 patients: put each patient in a folder" in refusal(tmp_path, capfd)
+    assert "one series whose images name 2 patients: put each patient in a folder" in refusal(tmp_path, capfd)
     assert CTVolume.read(tmp_path / "a").geometry.shape == ct.shape
+
+
+def test_slices_without_a_patient_are_of_no_other_patient(tmp_path: Path) -> None:
+    write_series(tmp_path, ct_phantom(), PatientID="A")
+    first = next(tmp_path.iterdir())
+    dataset = pydicom.dcmread(first)
+    del dataset.PatientID
+    dataset.save_as(first)
+    assert CTVolume.read(tmp_path).array.shape == ct_phantom().shape
 
 
 def test_one_slice_without_rescale(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
