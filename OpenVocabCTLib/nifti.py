@@ -136,7 +136,7 @@ def _compare_forms(
     """Refuse forms that name the axes differently; note it when they place a corner of the grid elsewhere."""
     lengths = np.linalg.norm(sform[:3, :3], axis=0) * np.linalg.norm(qform[:3, :3], axis=0)
     if np.any((sform[:3, :3] * qform[:3, :3]).sum(axis=0) < MINIMUM_COSINE * lengths):
-        raise InputError(f"{SUBJECT} contradicts itself about left and right (sform, qform)", "write its header again")
+        raise InputError(f"{SUBJECT} contradicts itself about the axes (sform, qform)", "write its header again")
     corners = np.array([(i, j, k, 1) for i in (0, shape[2]) for j in (0, shape[1]) for k in (0, shape[0])])
     distance = np.linalg.norm((sform - qform) @ corners.T, axis=0).max()
     if distance > np.linalg.norm(sform[:3, :3], axis=0).min() / 2:

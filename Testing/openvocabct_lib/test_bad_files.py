@@ -152,10 +152,10 @@ def test_wrong_names(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
             [("<12f", 280, (2, 0, 0, 5, 0, 3, 0, 6, 0, 0, 4, 7))],
             r"gives two different voxel sizes \(sform and pixdim\)",
         ),
-        ([("<12f", 280, (0.7, 0, 0, 5, 0, 0.8, 0, 6, 0, 0, 2.5, 7))], "contradicts itself about left and right"),
+        ([("<12f", 280, (0.7, 0, 0, 5, 0, 0.8, 0, 6, 0, 0, 2.5, 7))], "contradicts itself about the axes"),
         (  # 60 degrees
             [("<12f", 280, (-0.35, 0.69282, 0, 5, -0.606218, -0.4, 0, 6, 0, 0, 2.5, 7))],
-            "contradicts itself about left and right",
+            "contradicts itself about the axes",
         ),
         (
             [("<12f", 280, (-0.7, 0.3, 0, 5, 0, -0.74162, 0, 6, 0, 0, 2.5, 7))],
