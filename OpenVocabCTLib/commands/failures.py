@@ -37,6 +37,8 @@ def as_user_error(error: BaseException) -> OpenVocabCTError:
 
 
 def _os_error(error: OSError) -> OpenVocabCTError:
+    if error.errno is None and str(error):  # as of a package whose shared library is missing
+        return InputError(str(error), "openvocabct doctor checks the packages; --debug shows where it comes from")
     where = error.filename or "a file"
     if error.errno in _FULL:
         return ResourceError(f"the disk of {where} is full", "free some space or write somewhere else")

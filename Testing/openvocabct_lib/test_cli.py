@@ -324,6 +324,14 @@ def test_failures_have_one_line_and_their_exit_code(error: Exception, code: int,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_package_without_its_shared_library_is_no_wrong_path(ct: Path, tmp_path: Path) -> None:
+    def load_model(name: str | None, device: str) -> Any:
+        raise OSError("libcudart.so.12: cannot open shared object file")
+
+    result = run("segment", ct, "-p", "bones", "-o", tmp_path / "o.nii", services=fake_services(load_model=load_model))
+    assert assert_one_line_error(result, 2).startswith("error: libcudart.so.12: cannot open shared object file: ")
+
+
 @pytest.mark.parametrize("words", [("--debug", "segment"), ("segment", "--debug")])
 def test_debug_shows_the_traceback(words: tuple[str, str], ct: Path, tmp_path: Path) -> None:
     def load_model(name: str | None, device: str) -> Any:
