@@ -94,7 +94,7 @@ def _read_with_itk(path: Path, image_io: str) -> tuple[NDArray[Any], Geometry]:
 
     reader = sitk.ImageFileReader()
     reader.SetImageIO(image_io)
-    with _away_from_namesakes(path) as alone, itk_errors():
+    with away_from_namesakes(path) as alone, itk_errors():
         reader.SetFileName(str(alone))
         reader.ReadImageInformation()
         _check_layout(reader)
@@ -107,7 +107,7 @@ def _read_with_itk(path: Path, image_io: str) -> tuple[NDArray[Any], Geometry]:
 
 
 @contextmanager
-def _away_from_namesakes(path: Path) -> Iterator[Path]:
+def away_from_namesakes(path: Path) -> Iterator[Path]:
     """Yield where ITK finds the voxels of a file: those of ct.nii.gz it takes from a ct.nii that lies beside it."""
     if suffix_of(path) != ".nii.gz" or not path.with_name(path.name[: -len(".gz")]).exists():
         yield path

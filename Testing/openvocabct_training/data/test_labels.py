@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from openvocabct_training.data.adapters.headers import TrueHeader
 from openvocabct_training.data.adapters.labels import LabelMap, MaskFolder, read_labels
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.geometry import Geometry
@@ -107,6 +108,22 @@ def test_every_kind_of_number_that_is_whole(tmp_path: Path, kind: type) -> None:
     found = read_labels(path, grid(), frozenset(range(4)))
     assert found.dtype.kind in "iu"
     np.testing.assert_array_equal(found, labels())
+
+
+def test_a_compressed_file_is_not_read_from_its_uncompressed_namesake(tmp_path: Path) -> None:
+    """ITK reads the header of labels.nii.gz, and the voxels of labels.nii beside it."""
+    for name, array in (("labels.nii.gz", labels()), ("labels.nii", 3 - labels())):
+        sitk.WriteImage(image(array, grid()), str(tmp_path / name))
+    np.testing.assert_array_equal(read_labels(tmp_path / "labels.nii.gz", grid()), labels())
+    np.testing.assert_array_equal(read_labels(tmp_path / "labels.nii", grid()), 3 - labels())
+
+
+def test_a_scan_with_another_header_is_not_read_from_its_uncompressed_namesake(tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).integers(-1000, 1000, SHAPE).astype(np.int16)
+    for name, array in (("ct.nii.gz", stored), ("ct.nii", stored + 7)):
+        sitk.WriteImage(image(array, grid()), str(tmp_path / name))
+    header = TrueHeader(spacing=(0.8, 0.9, 2.5))
+    np.testing.assert_array_equal(header.read(tmp_path / "ct.nii.gz").array, stored)
 
 
 @pytest.mark.parametrize("value", [0.5, np.nan, np.inf])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from OpenVocabCTLib.errors import InputError, ResourceError
+from OpenVocabCTLib.files import away_from_namesakes
 from OpenVocabCTLib.geometry import Geometry
 from OpenVocabCTLib.memory import is_out_of_memory
 from OpenVocabCTLib.volume import CTVolume
@@ -46,7 +47,8 @@ class TrueHeader:
         import SimpleITK as sitk
 
         try:
-            stored = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+            with away_from_namesakes(path) as alone:
+                stored = sitk.GetArrayFromImage(sitk.ReadImage(str(alone)))
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise ResourceError(f"{path.name} does not fit into memory", "free memory, use fewer --jobs") from error

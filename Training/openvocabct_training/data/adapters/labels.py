@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from OpenVocabCTLib.errors import InputError, ResourceError
+from OpenVocabCTLib.files import away_from_namesakes
 from OpenVocabCTLib.geometry import Geometry
 
 # Headers are often written in single precision; a label that is further off than this was drawn on another grid.
@@ -182,7 +183,8 @@ def read_labels(path: Path, geometry: Geometry, known: frozenset[int] | None = N
     import SimpleITK as sitk
 
     try:
-        image = sitk.ReadImage(str(path))
+        with away_from_namesakes(path) as alone:
+            image = sitk.ReadImage(str(alone))
         labels: np.ndarray = sitk.GetArrayFromImage(image)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1][:200] if str(error).strip() else "no reason given"
