@@ -175,15 +175,22 @@ def _in_reference_geometry(reference: Image, image: Image) -> Image:
 
 
 def _reaches_out(image: Image, reference: Image) -> bool:
-    """Say whether the centre of a voxel that is not 0 lies outside of the reference geometry; slice by slice."""
+    """Say whether the centre of a voxel that is not 0 lies outside of the reference geometry."""
     to_reference = np.linalg.inv(matrix_of(reference)) @ matrix_of(image)
-    first = np.array(image.GetExtent()[::2])
     extent = np.array(reference.GetExtent())
-    for k, plane in enumerate(voxels_of(image)):
-        rows, columns = np.nonzero(plane)
-        ijk = np.stack([columns, rows, np.full(rows.shape, k)]) + first[:, None]
+
+    def leaves(ijk: np.ndarray) -> bool:
         places = to_reference[:3, :3] @ ijk + to_reference[:3, 3:]
-        if np.any(places < extent[::2, None] - _HALF_VOXEL) or np.any(places > extent[1::2, None] + _HALF_VOXEL):
+        low, high = extent[::2, None] - _HALF_VOXEL, extent[1::2, None] + _HALF_VOXEL
+        return bool(np.any(places < low) or np.any(places > high))
+
+    i0, i1, j0, j1, k0, k1 = image.GetExtent()
+    corners = np.array([(i, j, k) for i in (i0, i1) for j in (j0, j1) for k in (k0, k1)]).T
+    if not leaves(corners):
+        return False  # as nearly always, and it spares seconds where the answer is large
+    for k, plane in enumerate(voxels_of(image), start=k0):
+        rows, columns = np.nonzero(plane)
+        if leaves(np.stack([columns + i0, rows + j0, np.full(rows.shape, k)])):
             return True
     return False
 
