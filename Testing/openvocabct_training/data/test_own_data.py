@@ -78,6 +78,16 @@ def test_nnunet_names_and_regions(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert "no concept is called 'what is this'" in caplog.text
 
 
+def test_nnunet_labels_that_are_taken_for_a_concept_by_another_word_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    layouts.nnunet(tmp_path, {"background": 0, "LV": 1, "kidney_left": 2, "Liver": 3})
+    with caplog.at_level("INFO"):
+        cases_of(NNUNET, tmp_path)
+    said = [record.getMessage() for record in caplog.records if "is taken for" in record.getMessage()]
+    assert said == ["Dataset501_Kidneys: 'LV' is taken for left_ventricle; say in labels.csv if it is something else"]
+
+
 def test_nnunet_labels_csv_says_what_labels_are(tmp_path: Path) -> None:
     folder = layouts.nnunet(tmp_path, {"background": 0, "a": 1, "b": 2, "c": 3})
     (folder / "labels.csv").write_text("label,concept\na,kidneys\nb,kidneys\nb,kidney_tumor\nc,\n")

@@ -71,6 +71,8 @@ def _named_concepts(root: Path, values: Mapping[str, tuple[int, ...]]) -> dict[s
                 log.info(
                     "%s: no concept is called %r; say in labels.csv what it is, or it is left out", root.name, name
                 )
+            elif set(_plain(name).split()) != set(_plain(concept).split()):  # an abbreviation, or another word
+                log.info("%s: %r is taken for %s; say in labels.csv if it is something else", root.name, name, concept)
     concepts: dict[str, tuple[int, ...]] = {}
     for label, name in meant:
         if name:
