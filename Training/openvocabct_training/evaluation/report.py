@@ -93,7 +93,8 @@ def suite_rows(summary: dict[str, Any]) -> list[list[str]]:
         rows += _negative_rows(summary["negatives"])
     if "laterality" in summary:
         sides = summary["laterality"]
-        rows.append(["laterality", "answers on the wrong side", f"{summary['swapped_sides']} of {sides['asked']}"])
+        swapped = f"{summary['swapped_sides']} of {sides['asked']} questions"
+        rows.append(["laterality", "answers on the wrong side", swapped])
         rows.append(["laterality", "most on the other side, ml", number(sides["largest_ml_on_the_other_side"], 2)])
     if "held_out" in summary:
         rows.append(["held out", "mean Dice of what was held out", number(summary["held_out"]["mean_dice"])])
