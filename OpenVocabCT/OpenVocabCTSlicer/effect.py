@@ -243,7 +243,7 @@ def _remarks(target: _Target, answer: Segmentation, change: Modifier) -> list[st
     remarks = list(answer.notes)
     missing = _reasons(answer)
     if missing:
-        remarks.append(_("Not found, and so not in the result: {reasons}").format(reasons=missing))
+        remarks.append(_("Not found, and so ignored: {reasons}").format(reasons=missing))
     if belongs_to_another(target.segmentation, target.volume):
         reference = reference_of(target.segmentation)
         name = _("another CT") if reference is None else reference.GetName()

@@ -249,7 +249,7 @@ def test_what_is_missing_among_several_is_said(bench: Bench) -> None:
     bench.logic.answer_with = segmentation({"stomach": ANSWER, "uterus": None}, GRID)
     bench.apply("set", "stomach, uterus")
     assert np.array_equal(bench.mask(), ANSWER)
-    assert bench.ui.messageLabel.text == "Not found, and so not in the result: uterus: not in this scan"
+    assert bench.ui.messageLabel.text == "Not found, and so ignored: uterus: not in this scan"
 
 
 def test_what_the_engine_notes_is_said(bench: Bench) -> None:
