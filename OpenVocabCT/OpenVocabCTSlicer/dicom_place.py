@@ -39,7 +39,8 @@ def check_place(volume: Node, segmentation: Node, database: Any, instances: Sequ
         )
     for name in _elsewhere(segmentation, own):
         raise InputError(
-            f"{name!r} was found while the CT was under another transform than the segmentation", "run it again"
+            f"{name!r} does not lie on the voxels of the CT (found in another volume, or under another transform)",
+            "run it again on this CT",
         )
     # The first image holds the first voxel; the other end, should they be listed in another order.
     positions = [_position(database, uid) for uid in (instances[0], instances[-1])]
