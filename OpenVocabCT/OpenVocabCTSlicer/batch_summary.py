@@ -99,11 +99,12 @@ class Summary:
         rows = self._rows.get(_text(name), [])
         return bool(rows) and all(row["status"] == DONE and row["settings"] == settings for row in rows)
 
-    def source_of(self, output: str) -> Path | None:
-        """Return the CT that a result was made of, None where that is not known."""
+    def sources_of(self, outputs: Iterable[str]) -> list[Path | None]:
+        """Return for each result the CT that it was made of, None where that is not known."""
         rows = (row for rows in self._rows.values() for row in rows)
-        sources = (row["source"] for row in rows if row["status"] == DONE and row["output"] == _text(output))
-        return next((Path(source) for source in sources if source), None)
+        known = {row["output"]: row["source"] for row in rows if row["status"] == DONE and row["source"]}
+        found = (known.get(_text(output)) for output in outputs)
+        return [None if source is None else Path(source) for source in found]
 
     def add_done(
         self, name: str, source: Path, output: str, settings: str, answers: Iterable[Segment], notes: Iterable[str]

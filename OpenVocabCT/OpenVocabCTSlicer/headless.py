@@ -100,8 +100,9 @@ class Batch:
         self._summary.check()
         make_folder(options.output)
         self._load_summary()
-        for case in cases:
-            _check_same_source(self._summary.source_of(self._output_name(case)), case)
+        sources = self._summary.sources_of(map(self._output_name, cases))
+        for source, case in zip(sources, cases, strict=True):
+            _check_same_source(source, case)
         outcome, lost = Outcome(), 0
         for number, case in enumerate(cases, start=1):
             title = f"[{number}/{len(cases)}] {_one_line(case.name)}"
