@@ -15,6 +15,7 @@ import vtk
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.output.masks import Box, CroppedMask
 from OpenVocabCTLib.output.segmentation import Segmentation
+from OpenVocabCTSlicer.belonging import grid_of
 from OpenVocabCTSlicer.label_images import Image, joined_box, label_image, matrix_of, new_image, same_lattice, voxels_of
 from OpenVocabCTSlicer.volumes import Node, ijk_to_parent_of, ijk_to_ras, to_array, to_vtk
 
@@ -212,15 +213,9 @@ def _clipped(image: Image, extent: tuple[int, ...], matrix: np.ndarray) -> Image
 
 
 def _reference_geometry(target: Target) -> Image:
-    """Return an image without voxels that has the segmentation's reference geometry, the volume's where it has none."""
-    import slicer
-
-    converter = slicer.vtkSegmentationConverter
-    content = target.segmentation.GetSegmentation()
-    text = content.GetConversionParameter(converter.GetReferenceImageGeometryParameterName())
-    reference = slicer.vtkOrientedImageData()
-    if not text or not converter.DeserializeImageGeometry(text, reference, False):
-        i, j, k = target.volume.GetImageData().GetDimensions()
-        box = slice(0, k), slice(0, j), slice(0, i)
-        reference, _ = new_image(box, ijk_to_parent_of(target.volume, target.segmentation))
-    return reference
+    """Return an image that has the segmentation's reference geometry, the volume's where it has none."""
+    grid = grid_of(target.segmentation)
+    if grid is not None:
+        return grid
+    i, j, k = target.volume.GetImageData().GetDimensions()
+    return new_image((slice(0, k), slice(0, j), slice(0, i)), ijk_to_parent_of(target.volume, target.segmentation))[0]
