@@ -125,10 +125,12 @@ def extent_on(image: Image, matrix: np.ndarray) -> np.ndarray | None:
         matrix: (4, 4) from the grid's (i, j, k, 1) to RAS mm.
 
     Returns:
-        (2, 3) whole numbers (i, j, k), or None where the voxels of the image are none of the grid.
+        (2, 3) whole numbers (i, j, k), or None where the voxels of the image are none of the grid. Axes may be flipped
+        and in another order, as in a file that some program has turned to the patient's axes.
     """
     to_grid = np.linalg.inv(matrix) @ matrix_of(image)
-    if not np.allclose(to_grid[:3, :3], np.eye(3), rtol=0.0, atol=_SAME_AXIS):
+    axes = np.round(to_grid[:3, :3])
+    if not np.allclose(to_grid[:3, :3], axes, rtol=0.0, atol=_SAME_AXIS) or np.any(axes @ axes.T != np.eye(3)):
         return None
     ends = np.array(image.GetExtent()).reshape(3, 2).T @ to_grid[:3, :3].T + to_grid[:3, 3]
     whole = np.round(ends)

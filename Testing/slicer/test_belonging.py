@@ -127,14 +127,20 @@ def test_without_a_geometry_the_voxels_tell(desk: Desk, geometry: Any, expected:
         np.testing.assert_array_equal(mask_of(desk.node, "liver"), LIVER)
 
 
-def test_an_imported_label_map_belongs_to_the_ct_on_whose_voxels_it_lies(desk: Desk) -> None:
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_imported_label_map_belongs_to_the_ct_on_whose_voxels_it_lies(desk: Desk, turned: bool) -> None:
+    array, affine = LIVER, GRID.affine_ras()
+    if turned:  # as programs do that write along the patient's axes: I is flipped, J and K change places
+        array = array[:, :, ::-1].transpose(1, 0, 2)
+        affine[:3, 3] += affine[:3, 0] * (SHAPE[2] - 1)
+        affine[:, :3] = np.stack([-affine[:, 0], affine[:, 2], affine[:, 1]], axis=1)
     labels = desk.scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
     image = vtk.vtkImageData()
-    image.SetDimensions(*SHAPE[::-1])
+    image.SetDimensions(*array.shape[::-1])
     image.AllocateScalars(vtk.VTK_SHORT, 1)
-    vtk_to_numpy(image.GetPointData().GetScalars())[:] = LIVER.ravel()
+    vtk_to_numpy(image.GetPointData().GetScalars())[:] = array.ravel()
     labels.SetAndObserveImageData(image)
-    labels.SetIJKToRASMatrix(vtk_matrix(GRID.affine_ras()))
+    labels.SetIJKToRASMatrix(vtk_matrix(affine))
     node = segmentation_node(desk.scene)
     assert slicer.vtkSlicerSegmentationsModuleLogic.ImportLabelmapToSegmentationNode(labels, node)
     assert reference_of(node) is None
