@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from OpenVocabCTLib.errors import InputError
-from OpenVocabCTSlicer.label_images import extent_on, label_image, same_lattice, voxels_of
+from OpenVocabCTSlicer.label_images import extent_on, label_image, voxels_of
 from OpenVocabCTSlicer.volumes import Node, ijk_to_parent_of
 
 
@@ -37,10 +36,12 @@ def belongs_to_another(segmentation_node: Node | None, volume_node: Node | None)
         matrix = ijk_to_parent_of(volume_node, segmentation_node)
     except InputError:  # the two are not in one space, which writing says better
         return False
+    last = np.array(image.GetDimensions()) - 1
     grid = grid_of(segmentation_node)
     if grid is not None:
-        return grid.GetDimensions() != image.GetDimensions() or not same_lattice(grid, matrix)
-    return not all(_lies_on(layer, matrix, image.GetDimensions()) for layer in _layers_of(segmentation_node))
+        ends = extent_on(grid, matrix)
+        return ends is None or not np.array_equal(np.sort(ends, axis=0), [np.zeros(3), last])
+    return not all(_lies_on(layer, matrix, last) for layer in _layers_of(segmentation_node))
 
 
 def check_patient(segmentation_node: Node, volume_node: Node) -> None:
@@ -96,7 +97,7 @@ def _layers_of(segmentation_node: Node) -> list[Any]:
     return [layer for layer in layers if layer is not None and voxels_of(layer).size > 0]
 
 
-def _lies_on(layer: Any, matrix: np.ndarray, dimensions: Sequence[int]) -> bool:
-    """Say whether the voxels of a label map are voxels of a grid of this size."""
+def _lies_on(layer: Any, matrix: np.ndarray, last: np.ndarray) -> bool:
+    """Say whether the voxels of a label map are voxels of a grid with this last (i, j, k)."""
     ends = extent_on(layer, matrix)
-    return ends is not None and bool(np.all(ends >= 0) and np.all(ends < np.array(dimensions)))
+    return ends is not None and bool(np.all(ends >= 0) and np.all(ends <= last))

@@ -9,6 +9,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from OpenVocabCTLib.errors import InputError
+from OpenVocabCTLib.geometry import Geometry
 from OpenVocabCTLib.worker.steps import run
 from OpenVocabCTSlicer.belonging import belongs_to_another, reference_of
 from OpenVocabCTSlicer.segments import SegmentWriter
@@ -27,6 +28,10 @@ from Testing.slicer.scenes import (
 )
 
 GRID = grid(shape=SHAPE)
+# The same voxels, counted from the other end of I.
+FLIPPED = Geometry.from_affine_lps(
+    GRID.affine_lps() @ [[-1, 0, 0, SHAPE[2] - 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], SHAPE
+)
 LIVER = box_mask(SHAPE, (3, 3, 3), (6, 7, 8))
 OTHER = box_mask(SHAPE, (0, 0, 0), (2, 2, 2))
 
@@ -83,7 +88,7 @@ def test_nothing_chosen(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     ("geometry", "expected"),
-    [(GRID, False), (grid(shape=SHAPE, turn=0.2), True), (grid(shape=(6, 7, 9)), True)],
+    [(GRID, False), (FLIPPED, False), (grid(shape=SHAPE, turn=0.2), True), (grid(shape=(6, 7, 9)), True)],
 )
 def test_after_the_ct_was_deleted_the_grid_tells(desk: Desk, geometry: Any, expected: bool) -> None:
     desk.scene.RemoveNode(desk.volume)
