@@ -124,7 +124,10 @@ def _is_without(words: Sequence[str], place: int) -> bool:
 
 
 def contradicts_itself(words: Sequence[str]) -> bool:
-    """Tell whether one side stands before a structure and the other behind it: "left kidney right"."""
+    """Tell whether one side stands before a structure and the other behind it: "left kidney right".
+
+    "Kidney left kidney right" names the structure once for each side.
+    """
     named = [
         (place, sides)
         for place, word in enumerate(words)
@@ -133,7 +136,8 @@ def contradicts_itself(words: Sequence[str]) -> bool:
     if len(named) != 2 or named[0][1] | named[1][1] != BOTH or BOTH in (named[0][1], named[1][1]):
         return False
     (first, _), (second, _) = named
-    return second - first > 1 and second == len(words) - 1
+    is_repeated = first > 0 and words[:first] == words[first + 1 : second]
+    return second - first > 1 and second == len(words) - 1 and not is_repeated
 
 
 def _without_hand_side(words: Sequence[str]) -> tuple[str, ...]:

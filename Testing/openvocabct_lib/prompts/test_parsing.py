@@ -782,6 +782,8 @@ def test_a_known_term_takes_milliseconds() -> None:
         ("tracheal tube", "endotracheal_tube"),
         ("left auricle of the heart", "left_atrial_appendage"),
         ("left ureteral stone", "left_ureteral_stone"),
+        ("Parotid_L Parotid_R", "parotid_glands"),
+        ("lung left lung right", "lungs"),
     ],
 )
 def test_sides_and_numbers_of_other_countries_are_read(text: str, concept_id: str) -> None:
