@@ -43,6 +43,8 @@ _BILATERAL = re.compile(r"(?<![^\W_])b\s?[/.]\s?l(?![^\W_])", re.IGNORECASE)
 # The French article of "l'estomac", which is no "l" for left.
 _ELIDED_ARTICLE = re.compile(r"(?<![^\W_])l'(?=[^\W\d_])")
 
+# "Re: parotid" is about the parotid, "re parotid" is German for the right one.
+_ABOUT = re.compile(r"\A\s*re\s*:", re.IGNORECASE)
 # "Patient's", but "kidney(s)" is a plural; "we're" holds no "re" for German "rechts".
 _POSSESSIVE = re.compile(r"'s(?![^\W_])")
 _OPTIONAL_PLURAL = re.compile(r"(?<=[^\W\d_]) ?\(s\)")
@@ -109,7 +111,7 @@ def tokens(text: str) -> tuple[str, ...]:
     A spinal level is one word however it is written ("T-12", "T 12"), and letters followed by a number are two
     ("Rib05" is "rib", "05").
     """
-    text = sanitise(text[:READ_LENGTH])
+    text = _ABOUT.sub("", sanitise(text[:READ_LENGTH]), count=1)
     text = _TG263_PREFIX.sub(lambda prefix: _TG263_MEANING[(prefix[1] or prefix[2]).lower()] + " ", text, count=1)
     text = _LATIN_VESSEL.sub(lambda vessel: _TG263_MEANING[vessel[0][0].lower()] + " ", spell_bilateral(text))
     text = unicodedata.normalize("NFKC", _NUMBER_SIGN.sub(" number ", text)).casefold().translate(_LETTERS)
@@ -194,7 +196,7 @@ def strip_command(words: Sequence[str]) -> tuple[str, ...]:
     while start < end and (words[start] in ASKING_BEFORE or words[start] in ARTICLES):
         # "segment" before a number or "of" is a noun ("segment 4 of the liver", "segment of the lung").
         following = words[start + 1] if start + 1 < end else ""
-        if words[start] == "segment" and (following == "of" or _NUMERAL.fullmatch(following)):
+        if words[start] in ("segment", "seg") and (following == "of" or _NUMERAL.fullmatch(following)):
             break
         start += 1
     shortened = True

@@ -38,7 +38,7 @@ from OpenVocabCTLib.prompts.refusals import PATIENT_SIDE, denying_sign_in, exclu
 from OpenVocabCTLib.prompts.signs import SignReader
 from OpenVocabCTLib.prompts.suggesting import suggestions
 from OpenVocabCTLib.prompts.vocabulary import Side, Vocabulary
-from OpenVocabCTLib.prompts.words import FOREIGN_ARTICLES
+from OpenVocabCTLib.prompts.words import FOREIGN_ARTICLES, STATES
 
 FREE_TEXT_LENGTH = 300
 _EXAMPLE = 'type the name of a structure, for example "left kidney"'
@@ -191,7 +191,22 @@ class _Reader:
             return corrected or Prompt(text, label, None, "unclear", None, problem)
         ways = (self._index.find_described, self._index.find_misspelt, self._index.find_joined)
         corrected = self._known(text, label, readings, ways)
-        return corrected or self._several(text, label, correct=True) or self._not_known(text, label, asked)
+        return (
+            corrected
+            or self._several(text, label, correct=True)
+            or self._in_a_state(text, label, asked)
+            or self._not_known(text, label, asked)
+        )
+
+    def _in_a_state(self, text: str, label: str, words: tuple[str, ...]) -> Prompt | None:
+        """Read "swollen left parotid", which a text encoder would tell from "left parotid" by nothing but chance."""
+        said = [word for word in words if word in STATES]
+        rest = tuple(word for word in words if word not in STATES)
+        found = self._known(text, label, (rest,), (self._index.find,)) if said else None
+        if found is None:
+            return None
+        notes = (f"read without '{' '.join(said)}'", found.note)
+        return replace(found, match="words", note="; ".join(note for note in notes if note))
 
     def _lists_part_of_itself(self, text: str) -> bool:
         """Tell whether a list would be read as one of its structures: "lungs | left lung"."""

@@ -88,10 +88,13 @@ KIND_NOUNS = KIND_WORDS | _word_set(
     """
 )
 
+# What may be said of a structure as a whole: all of it is meant.
+STATES = _word_set("normal healthy visible enlarged swollen inflamed atrophic intact full edentulous")
+
 # Words beside the name of a structure that leave it what it is.
-SAYING_NOTHING = _word_set(
+SAYING_NOTHING = STATES | _word_set(
     """
-    thing stuff somewhere normal healthy visible enlarged swollen big large small
+    thing stuff somewhere big large small how
     make makes making carry carries carrying hold holds holding store stores storing
     """
 )
@@ -180,7 +183,7 @@ ASKING_BEFORE = _word_set(
     segmenting segmented segmentation segmentations outline outlining outlines contour contours contouring delineate
     delineating delineation trace mark mask masks label highlight annotate annotation annotating extract isolate
     visualise visualize colour color paint measure separate pick select where what which is are was there s what's
-    about one only if whether
+    about one only if whether size ct seg prompt
     be at for of out in up roi structure volume area region called named name patient patients
     """
 )
@@ -199,7 +202,8 @@ ASKING_AFTER = tuple(
                 segmentation segmentations contour contours delineation mask masks label outline roi oar is are
                 located visible seen shown contoured segmented outlined delineated marked highlighted for_planning
                 for_rt_planning for_treatment_planning for_radiotherapy for_radiotherapy_planning segment_it show_it
-                find_it draw_it contour_it outline_it mark_it only
+                find_it draw_it contour_it outline_it mark_it only seg volume size nii nii_gz
+                in_red in_blue in_green in_yellow red blue green yellow
                 """
             )
         ),

@@ -841,3 +841,23 @@ def test_two_vertebrae_in_a_list_are_no_disc(text: str) -> None:
 
 def test_a_structure_of_one_side_is_not_offered_for_the_other() -> None:
     assert parse("left middle lobe").note == '"middle lobe of right lung" is on the right only'
+
+
+@pytest.mark.parametrize(
+    ("text", "concept_id"),
+    [
+        ("swollen left parotid", "left_parotid_gland"),
+        ("full spinal cord", "spinal_cord"),
+        ("enlarged liver", "hepatomegaly"),
+        ("CT mandible", "mandible"),
+        ("mandible_seg.nii.gz", "mandible"),
+        ("size of the larynx", "larynx"),
+        ("Re: parotid", "parotid_glands"),
+    ],
+)
+def test_words_that_leave_a_structure_what_it_is_are_read_over(text: str, concept_id: str) -> None:
+    assert meant(text) == concept_id
+
+
+def test_what_is_read_over_is_said() -> None:
+    assert parse("enlarged parotid").note == "read without 'enlarged'; no side given: both"
