@@ -48,6 +48,7 @@ _BULLET = (
 _NEXT = r"(?=[\"'(\[]?\w)(?!(?:in|of|at|on|to|from|by|with|within|and|or|nor|which|that|is|are|was|were)\b)"
 _END = re.compile(
     rf"(?:(?:(?<=[.!])|(?<=\S\?))(?<!\b[A-Za-z]\.)[\"')\]]*\s+{_NEXT}|(?<=[a-z]{{3}}\.)(?=[A-Z][a-z]|[a-z]{{3}})"
+    rf"|(?<=\S)\s+(?P<said>period|full\s+stop)\b[.]?(?:\s+|\Z)"
     rf"|{_BULLET}|(?<=;)\s*\n|(?P<line>(?<![ \t])[ \t]*\n[ \t]*{_NEXT}))"
 )
 _ABBREVIATIONS = re.compile(
@@ -55,6 +56,13 @@ _ABBREVIATIONS = re.compile(
     r"st|bilat|mod|diam|susp|poss|prob|abd|pulm|thor|lumb|cerv|vert|seg|art|asc|desc|calc|sm|lg)\.$",
     re.IGNORECASE,
 )
+# "Effusion period" was dictated; "over this time period" and "a period of two years" tell a time.
+_A_TIME = re.compile(
+    r"\b(?:an?|the|this|that|same|time|interval|follow-?\s?up|\w*operative|study|observation|year|month|week|day|brief|"
+    r"short|long|early|late|same|each|per|previous|prior|acute|latent|waiting|gestational|neonatal|menstrual)\Z",
+    re.IGNORECASE,
+)
+_OF_A_TIME = re.compile(r"(?:of|between|from|since|for|in|during|after|before|was|is|has)\b", re.IGNORECASE)
 _BEFORE_NUMBERS = re.compile(r"\b(?:no|nr|fig|im|se)\.$", re.IGNORECASE)
 # Lines after which a sentence goes on, those that begin one, and what tells sentences from a list without full stops.
 _GOES_ON = re.compile(
@@ -176,6 +184,9 @@ def _is_end(report: str, begin: int, break_: re.Match[str], is_list: bool) -> bo
         is_list: whether no sentence around it ends with a full stop.
     """
     last = max(begin, break_.start() - 8)
+    if break_["said"]:
+        before = max(begin, break_.start() - _LONGEST_OF_LIST)
+        return not (_A_TIME.search(report, before, break_.start()) or _OF_A_TIME.match(report, break_.end()))
     if break_["line"] is None:
         is_number = report[break_.end() : break_.end() + 1].isdecimal()
         return not (

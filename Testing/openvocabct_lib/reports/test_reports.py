@@ -533,3 +533,16 @@ def test_words_that_only_look_foreign_leave_a_report_in_english(text: str) -> No
 )
 def test_names_of_findings_in_other_things_are_no_findings(text: str) -> None:
     assert found(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("no effusion period liver cyst period", [("pleural_effusion", "absent"), ("liver_cyst", "present")]),
+        ("No fracture Period. Hernia full stop", [("fracture", "absent"), ("hernia", "present")]),
+        ("No new hernia in the study period and no fracture.", [("hernia", "absent"), ("fracture", "absent")]),
+        ("No hernia over a period of two years or fracture.", [("hernia", "absent"), ("fracture", "absent")]),
+    ],
+)
+def test_a_dictated_full_stop_ends_a_sentence(text: str, expected: list[tuple[str, str]]) -> None:
+    assert found(text) == expected

@@ -19,7 +19,7 @@ from OpenVocabCTLib.reports.scopes import find_scopes
 
 NAME = "rules"
 # Raise it when the rules change, so that their old answers are not taken from a cache.
-VERSION = 3
+VERSION = 4
 # Between two findings of different polarity the sentence is cut at the last of these.
 _CUT = re.compile(r"[,;]|\b(?:but|however|although|though|whereas|while|with|without|and)\b", re.IGNORECASE)
 _EDGES = " \t,;:.-"
