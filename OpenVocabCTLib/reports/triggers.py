@@ -69,14 +69,22 @@ DENIES_BEFORE = pattern(
 # Without a verb: "pneumothorax resolved" and "resolved pneumothorax".
 DENIES_AROUND = pattern(rf"\b(?:{_NO_LONGER_THERE}|non-?\s?visuali[sz]ed)\b")
 _EXCLUDED = r"(?:excluded|ruled\s+out)"
+# What an older scan showed, unless the sentence goes on to say that it is there now, or denies it.
+_SEEN_BEFORE = (
+    r"(?:prior|previous|older|old|last|earlier)\s+(?:(?:chest|ct|mri?|pet|exam|examination|study|scan|imaging|radiograph|"
+    r"x-?ray)[\s/-]+){1,3}(?:had\s+)?(?:showed|shown|demonstrated|revealed)"
+    r"(?!.{0,200}\b(?:persists?|persisting|unchanged|stable|again|still|remains?|now|today|currently|similar|"
+    r"(?:in|de)creased|grown|larger|smaller|progress\w+|no|not|without|resolved|gone|disappeared)\b)"
+)
 DOUBTS_AFTER = pattern(
     r"\b(?:possibl[ey]|possibility\s+of|probabl[ey]|likely|unlikely\s+(?:an?|to)|suspicious\s+(?:for|of)|suspected|"
     r"suspicion\s+(?:of|for)|suggest(?:ive\s+of|ing|s)?|indicative\s+of|doubtful|equivocal|"
     r"(?:may|might|could)\s+(?:represent|be|reflect|indicate)(?!\s+(?:\w+ly\s+)?(?:excluded|ruled))|"
     r"(?:cannot|can\s?not|can't|could\s+not|not|to|difficult\s+to)\s+(?:\w+ly\s+)?(?:be\s+)?(?:exclude|rule\s+out)|"
     r"(?<!can )rule\s+out|r/o|query|evaluate\s+for|evaluation\s+(?:of|for)|assess\s+for|screening\s+for|"
-    r"(?<!family\s)history\s+of|hx\s+of|h/o|ddx|if|in\s+case\s+of|should\s+(?:an?|any|new)|"
-    r"concern(?:ing)?\s+for|questionable|presumed|presumably|versus|vs|differential(?:\s+diagnos[ie]s)?)\b|\?\s*(?=\w)"
+    r"(?<!family\s)history\s+of|hx\s+of|h/o|ddx|if(?:\s+there\s+(?:is|are|was|were))?|in\s+case\s+of|should\s+(?:an?|any|new)|"
+    rf"concern(?:ing)?\s+for|questionable|presumed|presumably|versus|vs|differential(?:\s+diagnos[ie]s)?|{_SEEN_BEFORE})\b"
+    r"|\?\s*(?=\w)"
 )
 DOUBTS_BEFORE = pattern(
     rf"\b(?:{_NOT}\s+(?:(?:be|been|yet|\w+ly)\s+)*{_EXCLUDED}|"

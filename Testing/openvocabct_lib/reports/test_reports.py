@@ -546,3 +546,18 @@ def test_names_of_findings_in_other_things_are_no_findings(text: str) -> None:
 )
 def test_a_dictated_full_stop_ends_a_sentence(text: str, expected: list[tuple[str, str]]) -> None:
     assert found(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("Prior CT showed a hernia.", "uncertain"),
+        ("Previous chest CT demonstrated a hernia, unchanged.", "present"),
+        ("Prior CT showed a hernia which is no longer seen.", "absent"),
+        ("Prior CT showed no hernia.", "absent"),
+        ("CT showed a hernia.", "present"),
+        ("If there is a hernia, repair is advised.", "uncertain"),
+    ],
+)
+def test_what_only_an_older_scan_showed_or_a_condition_names_is_uncertain(text: str, status: str) -> None:
+    assert found(text) == [("hernia", status)]
