@@ -211,7 +211,9 @@ class PhraseIndex:
         typed = sided.words[core.index(wrong)]
         found: dict[str, Match] = {}
         # The last letter of "pancraes" is no plural's.
-        for candidate in dict.fromkeys((*self._candidates(wrong), *self._candidates(typed))):
+        # Beside other words a letter may be missing from a short one: "loer jaw".
+        shortest = _MINIMUM_TYPO_LENGTH - (len(core) > 1)
+        for candidate in dict.fromkeys((*self._candidates(wrong, shortest), *self._candidates(typed, shortest))):
             right = canonical_word(candidate)
             match = self._look_up(sided.sides, tuple(right if word == wrong else word for word in core))
             if match is None or (frozenset(match.concept.members) in self._pairs and self._may_hold_a_side(wrong)):
@@ -242,7 +244,7 @@ class PhraseIndex:
         }
         return Match(next(iter(meant.values())), "words") if len(meant) == 1 else None
 
-    def _candidates(self, wrong: str) -> Iterator[str]:
+    def _candidates(self, wrong: str, shortest: int) -> Iterator[str]:
         if not wrong.isalpha():
             return
         other_letter = _SAME_LETTER.get(wrong[0], "") + wrong[1:]
@@ -252,7 +254,7 @@ class PhraseIndex:
             and other_letter in self._known_words
         ):
             yield other_letter
-        if len(wrong) < _MINIMUM_TYPO_LENGTH:
+        if len(wrong) < shortest:
             return
         for length in (len(wrong) - 1, len(wrong), len(wrong) + 1):
             for known in self._correctable.get((wrong[0], length), ()):

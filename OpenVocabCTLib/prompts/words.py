@@ -223,5 +223,6 @@ NEVER_CORRECTED = _word_set(
     abductor branchial hepatoma ileus myxoma mamilla mamillary metencephalon nephron nodulus pallium pisiform
     pisiformis trapezium stape stapes serosa serosal valgus varus waist crest pedis corner cornu cornua fauces fauce
     recta recti dense stable spiral supine coxitis colpitis enema myelin ligula scala peroneum
+    otic dual genu mole
     """
 )

@@ -816,6 +816,7 @@ def test_sides_and_numbers_of_other_countries_are_read(text: str, concept_id: st
         "trapezium",
         "hepatoma",
         "hip abductor",
+        "otic nerve",
         "dens",
         "bone tumor",
         "left larynx",
@@ -853,9 +854,12 @@ def test_a_structure_of_one_side_is_not_offered_for_the_other() -> None:
         ("mandible_seg.nii.gz", "mandible"),
         ("size of the larynx", "larynx"),
         ("Re: parotid", "parotid_glands"),
+        ("loer jaw", "mandible"),
+        ("uper lobe left", "left_upper_lobe"),
+        ("gland in front of the ear", "parotid_glands"),
     ],
 )
-def test_words_that_leave_a_structure_what_it_is_are_read_over(text: str, concept_id: str) -> None:
+def test_words_that_leave_a_structure_what_it_is_and_slips_are_read_over(text: str, concept_id: str) -> None:
     assert meant(text) == concept_id
 
 
