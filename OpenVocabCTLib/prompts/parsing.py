@@ -54,6 +54,8 @@ _MAXIMUM_PARTS = 6
 # What is no word has no meaning for a text encoder, which still finds it near to something.
 _ABBREVIATION = re.compile(r"[A-Z]{2,5}|[b-df-hj-np-tv-xz]{2,5}")
 _VERTEBRAE_LISTED = re.compile(r"[,;&+]")
+# Kinds of structures that are no part or neighbourhood of what stands beside them: "liver spleen", not "lung tumor".
+_APART = frozenset({"organ", "gland", "airway"})
 _DISC_WORDS = frozenset({"disc", "discs", "disk", "disks", "intervertebral", "space"})
 
 
@@ -299,6 +301,11 @@ class _Reader:
             return Prompt(
                 text, label, None, "unclear", None, f"'{label}' is no abbreviation that is known: write it out"
             )
+        side_by_side = _side_by_side(asked, self._index)
+        if side_by_side:
+            first, second = side_by_side
+            problem = f"are {first.name} and {second.name} meant? write 'and' between them, or give each its own prompt"
+            return Prompt(text, label, None, "unclear", None, problem)
         notes = [sided.note]
         if alike:
             notes.append(f"did you mean {' or '.join(repr(name) for name in alike)}?")
@@ -364,6 +371,18 @@ def _named_parts(text: str, index: PhraseIndex, between: re.Pattern[str] = _BETW
             return ()
         concepts[match.concept.id] = match.concept
     return tuple(concepts.values())
+
+
+def _side_by_side(words: tuple[str, ...], index: PhraseIndex) -> tuple[Concept, ...]:
+    """Return the two organs that words without anything between them name, as in "liver spleen"; none otherwise."""
+    if len(words) > _MAXIMUM_PARTS:
+        return ()
+    for place in range(1, len(words)):
+        halves = [index.find(split_side(without_articles(some))) for some in (words[:place], words[place:])]
+        organs = tuple(half.concept for half in halves if half is not None and half.concept.kind in _APART)
+        if len(organs) == 2 and organs[0] is not organs[1] and all(len(one.members) <= 2 for one in organs):
+            return organs
+    return ()
 
 
 def _halved(words: tuple[str, ...]) -> tuple[str, ...]:

@@ -865,3 +865,21 @@ def test_words_that_leave_a_structure_what_it_is_and_slips_are_read_over(text: s
 
 def test_what_is_read_over_is_said() -> None:
     assert parse("enlarged parotid").note == "read without 'enlarged'; no side given: both"
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("liver spleen", "liver and spleen"),
+        ("left kidney spleen", "left kidney and spleen"),
+        ("larynx thyroid", "larynx and thyroid gland"),
+    ],
+)
+def test_two_organs_side_by_side_are_asked_back(text: str, names: str) -> None:
+    assert parse(text).match == "unclear"
+    assert parse(text).note.startswith(f"are {names} meant?")
+
+
+@pytest.mark.parametrize("text", ["neck esophagus", "cervical spinal cord", "mandible body", "T5 rib"])
+def test_what_is_beside_an_organ_is_no_second_one(text: str) -> None:
+    assert parse(text).match == "free"
