@@ -198,6 +198,8 @@ def strip_command(words: Sequence[str]) -> tuple[str, ...]:
         following = words[start + 1] if start + 1 < end else ""
         if words[start] in ("segment", "seg") and (following == "of" or _NUMERAL.fullmatch(following)):
             break
+        if words[start] == "u" and following == "shaped":
+            break
         start += 1
     shortened = True
     while shortened and start < end:

@@ -855,6 +855,7 @@ def test_a_structure_of_one_side_is_not_offered_for_the_other() -> None:
         ("size of the larynx", "larynx"),
         ("Re: parotid", "parotid_glands"),
         ("loer jaw", "mandible"),
+        ("show the U-shaped jaw bone", "mandible"),
         ("uper lobe left", "left_upper_lobe"),
         ("gland in front of the ear", "parotid_glands"),
     ],
