@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from OpenVocabCTLib.prompts.vocabulary import Side
 
@@ -142,6 +143,8 @@ def contradicts_itself(words: Sequence[str]) -> bool:
 
 def _without_hand_side(words: Sequence[str]) -> tuple[str, ...]:
     """Return "left hand side" as "left side": no hand is meant."""
+    if "hand" not in words and "handed" not in words:
+        return tuple(words)
     return tuple(
         word
         for place, word in enumerate(words)
@@ -165,10 +168,11 @@ def split_side(words: Sequence[str]) -> SidedWords:
     sides: set[Side] = set()
     rest: list[str] = []
     notes: list[str] = []
+    the_two = {place + n for place, pair in enumerate(pairwise(words)) if pair in _THE_TWO for n in (0, 1)}
     for place, word in enumerate(words):
         abbreviated = _abbreviated(words, place)
         named = abbreviated or (UNSAID if word in _READ_AS else side_of_word(word))
-        if (word, *words[place + 1 : place + 2]) in _THE_TWO or tuple(words[max(place - 1, 0) : place + 1]) in _THE_TWO:
+        if place in the_two:
             named = BOTH
         sides |= named
         if not named:
