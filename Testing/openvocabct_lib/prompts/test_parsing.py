@@ -788,6 +788,7 @@ def test_a_known_term_takes_milliseconds() -> None:
         ("parotide gauche", "left_parotid_gland"),
         ("par\u00f3tida esquerda", "left_parotid_gland"),
         ("parotidi", "parotid_glands"),
+        ("ghiandola parotide destra", "right_parotid_gland"),
         ("spinal cord canal", "spinal_canal"),
         ("canal of the spinal cord", "spinal_canal"),
         ("acetabular cup", "hip_implant"),
