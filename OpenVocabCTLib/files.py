@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import struct
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from OpenVocabCTLib.checks import SUBJECT
 from OpenVocabCTLib.errors import InputError, OpenVocabCTError, ResourceError
+from OpenVocabCTLib.file_names import check_letter_case, check_letters
 from OpenVocabCTLib.geometry import Geometry
 from OpenVocabCTLib.headers import SAVE_AGAIN, Payload, check_metaimage, check_nrrd
 from OpenVocabCTLib.nifti import read_nifti_header
@@ -58,17 +58,10 @@ def read_file(path: Path) -> tuple[NDArray[Any], Geometry, tuple[str, ...]]:
         raise InputError(
             f"{SUBJECT} is of an unknown kind", f"give one of {', '.join(IMAGE_IO)}, or the folder of a DICOM series"
         )
-    if IMAGE_IO[suffix] == "NiftiImageIO" and path.name[-len(suffix) :] not in (suffix, suffix.upper()):
-        raise InputError(
-            f"{SUBJECT} ends in upper and lower case, which NIfTI forbids", f"rename it to end in {suffix}"
-        )
+    check_letter_case(path, suffix, SUBJECT, f"rename it to end in {suffix}")
     if path.stat().st_size == 0:
         raise InputError(f"{SUBJECT} is empty", "copy it again")
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:  # bytes that are no text, on which SimpleITK ends the process
-        encoding = sys.getfilesystemencoding().upper()
-        raise InputError(f"the name of {SUBJECT} or of one of its folders is not in {encoding}", "rename it") from error
+    check_letters(path, SUBJECT, "rename it")
     geometry, payload, notes = _check_header(path, suffix)
     if payload is not None:
         payload.check()

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from OpenVocabCTLib.batch.inputs import Case, find_cases
+from OpenVocabCTLib.batch.inputs import Case, check_same_source, find_cases
 
-__all__ = ["Case", "find_cases"]
+__all__ = ["Case", "check_same_source", "find_cases"]

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from OpenVocabCTLib.commands.turns import turn
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.output.atomic import os_error, replacing
 from OpenVocabCTLib.output.segmentation import Segment
+from OpenVocabCTLib.turns import turn
 
 FILE_NAME = "summary.csv"
 COLUMNS = (

@@ -18,8 +18,8 @@ from OpenVocabCTLib.output.atomic import os_error
 from OpenVocabCTLib.worker.steps import run
 from OpenVocabCTSlicer.belonging import check_belonging, reference_of
 from OpenVocabCTSlicer.dicom_place import check_place
-from OpenVocabCTSlicer.label_images import StoredMask
 from OpenVocabCTSlicer.segment_tags import SegmentTags
+from OpenVocabCTSlicer.segments import own_masks
 
 Node = Any  # MRML nodes come without type information.
 
@@ -138,12 +138,9 @@ def _with_reference(segmentation: Node, volume: Node) -> Iterator[None]:
 
 def _tell_makers(segmentation: Node) -> None:
     """Note of our segments whether their voxels were edited since; others say themselves who made them."""
-    content = segmentation.GetSegmentation()
-    for segment_id in content.GetSegmentIDs():
-        tags = SegmentTags(content.GetSegment(segment_id))
-        if tags.prompt_key is not None:
-            digest = run(run(StoredMask.of(segmentation, segment_id)).digest())
-            tags.tell_maker(with_help=not tags.has_mask(digest))
+    for segment_id, digest in run(own_masks(segmentation)).items():
+        tags = SegmentTags(segmentation.GetSegmentation().GetSegment(segment_id))
+        tags.tell_maker(with_help=not tags.has_mask(digest))
 
 
 def _export(plugin: Any, exportables: Any, folder: Path) -> tuple[Path, ...]:

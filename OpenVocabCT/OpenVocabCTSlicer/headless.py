@@ -18,13 +18,12 @@ from pathlib import Path
 from OpenVocabCTLib.errors import Cancelled, InputError, ModelError, OpenVocabCTError, ResourceError
 from OpenVocabCTLib.files import IMAGE_IO
 from OpenVocabCTLib.output.atomic import make_folder
-from OpenVocabCTLib.output.places import identity
 from OpenVocabCTLib.output.segmentation import Segmentation
 from OpenVocabCTLib.worker.errors import WorkerLost
 from OpenVocabCTLib.worker.protocol import PromptRequest, VolumeHeader
 from OpenVocabCTLib.worker.session import Session
 from OpenVocabCTLib.worker.steps import Progress, run
-from OpenVocabCTSlicer.batch_inputs import Case, find_cases
+from OpenVocabCTSlicer.batch_inputs import Case, check_same_source, find_cases
 from OpenVocabCTSlicer.batch_options import Options, parse
 from OpenVocabCTSlicer.batch_summary import FILE_NAME, Summary
 from OpenVocabCTSlicer.logic import Asks
@@ -102,7 +101,7 @@ class Batch:
         self._load_summary()
         sources = self._summary.sources_of(map(self._output_name, cases))
         for source, case in zip(sources, cases, strict=True):
-            _check_same_source(source, case)
+            check_same_source(source, case)
         outcome, lost = Outcome(), 0
         for number, case in enumerate(cases, start=1):
             title = f"[{number}/{len(cases)}] {_one_line(case.name)}"
@@ -213,21 +212,6 @@ def start_session(folder: Path) -> Session:
 def inside_slicer() -> bool:
     """Say whether this is the application, not only its libraries."""
     return hasattr(sys.modules.get("slicer"), "app")
-
-
-def _check_same_source(earlier: Path | None, case: Case) -> None:
-    """Refuse to replace the result of another CT that has the same name, as those of many patients have.
-
-    Raises:
-        InputError: it would be; a CT that is no longer where it was may have been moved, and is none.
-    """
-    if earlier is None or not (case.output.is_file() and earlier.exists()):
-        return
-    if identity(earlier) != identity(case.source):
-        raise InputError(
-            f"{case.output.name} in the output folder is the result of another CT called {earlier.name}",
-            "use another output folder, or give the folder that holds both",
-        )
 
 
 def _check_reading() -> None:

@@ -164,16 +164,20 @@ class _Run:
         return "removed"
 
 
+def own_masks(segmentation_node: Node) -> Steps[dict[str, str]]:
+    """Return, by the ids of the segments that we wrote, the digests of the voxels that they have now."""
+    content, digests = segmentation_node.GetSegmentation(), {}
+    for segment_id in content.GetSegmentIDs():
+        if SegmentTags(content.GetSegment(segment_id)).prompt_key is not None:
+            now = yield from StoredMask.of(segmentation_node, segment_id)
+            digests[segment_id] = yield from now.digest()
+    return digests
+
+
 def edited_since(segmentation_node: Node) -> Steps[frozenset[str]]:
     """Return the ids of the segments whose voxels somebody else has changed since we wrote them."""
-    content, edited = segmentation_node.GetSegmentation(), set()
-    for segment_id in content.GetSegmentIDs():
-        tags = SegmentTags(content.GetSegment(segment_id))
-        if tags.prompt_key is not None:
-            now = yield from StoredMask.of(segmentation_node, segment_id)
-            if tags.was_edited((yield from now.digest())):
-                edited.add(segment_id)
-    return frozenset(edited)
+    content, digests = segmentation_node.GetSegmentation(), (yield from own_masks(segmentation_node))
+    return frozenset(one for one, now in digests.items() if SegmentTags(content.GetSegment(one)).was_edited(now))
 
 
 def _take_over(segmentation_node: Node, volume_node: Node) -> None:

@@ -139,6 +139,25 @@ def check_inputs_stay(cases: Iterable[Case]) -> None:
         check_replaced_image(case.output)
 
 
+def check_same_source(earlier: Path | None, case: Case) -> None:
+    """Refuse to replace the result of another CT that has the same name, as those of many patients have.
+
+    Args:
+        earlier: the CT that the result there was made of, None where that is not known.
+        case: the CT that is to be segmented.
+
+    Raises:
+        InputError: it would be; a CT that is no longer where it was may have been moved, and is none.
+    """
+    if earlier is None or not (case.output.is_file() and earlier.exists()):
+        return
+    if identity(earlier) != identity(case.source):
+        raise InputError(
+            f"{case.output.name} in the output folder is the result of another CT called {earlier.name}",
+            "use another output folder, or give the folder that holds both",
+        )
+
+
 def sources_of(path: Path, output: Path, say: Say | None = None) -> Iterator[tuple[Path, Path]]:
     """Yield every CT of an input with its path from the folder that was given; the arguments are as in `find_cases`."""
     if not path.is_dir():

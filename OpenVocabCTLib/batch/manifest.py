@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from OpenVocabCTLib.commands.turns import turn
 from OpenVocabCTLib.errors import InputError
 from OpenVocabCTLib.output.atomic import os_error, replacing
+from OpenVocabCTLib.turns import turn
 
 FILE_NAME = "manifest.jsonl"
 _BEGINNING = '{"case"'  # of a record, all that a power cut may have left of the first one

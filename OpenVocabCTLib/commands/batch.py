@@ -29,7 +29,6 @@ from OpenVocabCTLib.commands.terminal import Reporter, Stopwatch, print_json, pr
 from OpenVocabCTLib.errors import InputError
 
 if TYPE_CHECKING:
-    from OpenVocabCTLib.batch.inputs import Case
     from OpenVocabCTLib.batch.jobs import Job
     from OpenVocabCTLib.batch.manifest import Manifest, Record
     from OpenVocabCTLib.batch.steps import CaseSteps
@@ -76,6 +75,7 @@ def batch(
 
     The output folder also gets manifest.jsonl, by which --resume knows what was done.
     """
+    from OpenVocabCTLib.batch.inputs import check_same_source
     from OpenVocabCTLib.batch.jobs import check_distinct, jobs_for, read_jobs
     from OpenVocabCTLib.batch.manifest import FILE_NAME, Manifest
     from OpenVocabCTLib.output.atomic import make_folder
@@ -99,7 +99,7 @@ def batch(
     manifest.load()
     names = [job.case.output.relative_to(output).as_posix() for job in todo]
     for name, job in zip(names, todo, strict=True):
-        _check_same_source(manifest.source(name), job.case)
+        check_same_source(manifest.source(name), job.case)
     if not resume:
         manifest.start_anew(names)
     waiting = list(_waiting(todo, names, manifest, identity, overlap))
@@ -171,26 +171,6 @@ def _check_prompts(jobs: Sequence[Job]) -> None:
 
     for prompts in dict.fromkeys(job.prompts for job in jobs):
         PromptSet.parse(prompts)
-
-
-def _check_same_source(earlier: Path | None, case: Case) -> None:
-    """Refuse to replace the result of another CT that has the same name, as those of many patients have.
-
-    Raises:
-        InputError: it would be; a CT that is no longer where it was may have been moved, and is none.
-    """
-    from OpenVocabCTLib.output.places import identity
-
-    if (
-        earlier is not None
-        and case.output.is_file()
-        and earlier.exists()
-        and identity(earlier) != identity(case.source)
-    ):
-        raise InputError(
-            f"{case.output.name} in the output folder is the result of another CT called {earlier.name}",
-            "use another output folder, or give the folder that holds both",
-        )
 
 
 def _model_identity(model: str | None) -> str:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from OpenVocabCTLib.caches import CACHE_VARIABLE, cache_folder
 from OpenVocabCTLib.commands.outputs import Written
 from OpenVocabCTLib.commands.terminal import Reporter
-from OpenVocabCTLib.commands.turns import turn
 from OpenVocabCTLib.errors import InputError
+from OpenVocabCTLib.turns import turn
 
 if TYPE_CHECKING:
     from OpenVocabCTLib.output import Segmentation

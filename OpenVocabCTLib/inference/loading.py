@@ -10,6 +10,7 @@ import torch
 from OpenVocabCTLib.errors import ModelError
 from OpenVocabCTLib.inference.devices import Compute
 from OpenVocabCTLib.models import checkpoints
+from OpenVocabCTLib.models.class_table import check_finite
 from OpenVocabCTLib.models.config import ModelConfig
 from OpenVocabCTLib.models.openvocab import OpenVocabCT
 
@@ -35,9 +36,8 @@ def load_network(folder: Path, raw: dict[str, Any], compute: Compute) -> tuple[M
         with torch.device("meta"):
             model = OpenVocabCT(config.architecture, config.preprocessing)
         state = {name: tensor.float() for name, tensor in load_file(folder / checkpoints.WEIGHTS_FILE).items()}
-        # With such numbers everything would be "not in this scan".
-        if not all(torch.isfinite(tensor).all() for tensor in state.values()):
-            raise ValueError("weights that are not finite")
+        for name, tensor in state.items():
+            check_finite(name, tensor)
         model.load_state_dict(state, strict=True, assign=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from OpenVocabCTLib.inference.composition import Formula
-from OpenVocabCTLib.models.config import DecisionConfig
+from OpenVocabCTLib.models.config import DecisionConfig, may_answer
 from OpenVocabCTLib.prompts.expressions import Expression, Operation
 from OpenVocabCTLib.prompts.kinds import foreign_word, told_apart
 from OpenVocabCTLib.prompts.laterality import only_side, split_side
@@ -230,7 +230,7 @@ class QuestionMaker:
 
     def _is_answered(self, concept: str) -> bool:
         presence = self.decision.concept_presence_thresholds.get(concept, 0.0)
-        return self.trained[concept] >= self.decision.minimum_scans and presence < 1.0
+        return may_answer(self.trained[concept], self.decision.minimum_scans, presence)
 
     def _too_few(self, name: str, seen: Sequence[Concept]) -> str:
         """Why nothing is asked: a structure seen in one patient is found in all sorts of places in another."""

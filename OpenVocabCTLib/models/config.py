@@ -191,9 +191,6 @@ def _number_or_triple(spacing_mm: Any) -> float | tuple[float, float, float]:
 def answered_concepts(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Concepts of a parsed ``config.json`` that the model may answer for, with what it says of them.
 
-    A converted model whose source does not say how many scans it was trained on (null) is believed to have had enough.
-    One that has to be present with a probability of 1 is never found.
-
     Raises:
         ModelError: an entry is malformed.
     """
@@ -204,11 +201,18 @@ def answered_concepts(raw: Mapping[str, Any]) -> dict[str, Any]:
         return {
             concept: facts
             for concept, facts in raw.get("concepts", {}).items()
-            if _has_enough(facts.get("cases", 0), minimum) and presence.get(concept, 0.0) < 1.0
+            if may_answer(facts.get("cases", 0), minimum, presence.get(concept, 0.0))
         }
     except (AttributeError, TypeError) as error:
         raise ModelError("config.json of the model is malformed", "install the model again") from error
 
 
-def _has_enough(cases: int | None, minimum: int) -> bool:
-    return cases is None or cases >= minimum
+def may_answer(scans: int | None, minimum_scans: int, presence_threshold: float) -> bool:
+    """Whether a model may answer for a concept.
+
+    Args:
+        scans: training scans that showed it; None where a converted model does not say, which is taken for enough.
+        minimum_scans: that have to.
+        presence_threshold: of the concept; what has to be present with a probability of 1 is never found.
+    """
+    return (scans is None or scans >= minimum_scans) and presence_threshold < 1.0

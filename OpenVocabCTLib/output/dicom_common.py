@@ -136,28 +136,15 @@ def _unfit(source: DicomSource, make: Callable[[DicomSource], Dataset]) -> str |
 def _specimen(ct: CTVolume) -> Segmentation:
     """Return a segmentation of a voxel each in the first, the middle and the last slice."""
     from OpenVocabCTLib.output.masks import CroppedMask
-    from OpenVocabCTLib.output.segmentation import Segment, Segmentation
+    from OpenVocabCTLib.output.segmentation import Segmentation, unanswered
+    from OpenVocabCTLib.prompts import PromptSet
 
     k, j, i = ct.geometry.shape
     column = np.zeros((k, 1, 1), dtype=bool)
     column[[0, k // 2, k - 1]] = True
     mask = CroppedMask((0, j // 2, i // 2), column, ct.geometry.shape)
-    segment = Segment(
-        id="specimen",
-        name="specimen",
-        prompt="specimen",
-        canonical=None,
-        terminology=None,
-        colour=(255, 255, 255),
-        found=True,
-        reason="",
-        presence=1.0,
-        threshold=0.5,
-        volume_ml=0.0,
-        mean_hu=None,
-        seconds=0.0,
-        cropped=mask,
-    )
+    (blank,) = unanswered(PromptSet.parse(["specimen"]))
+    segment = blank.answered(mask, "", 1.0, ct.geometry.voxel_volume_ml, None)
     return Segmentation(ct.geometry, (segment,), ct)
 
 

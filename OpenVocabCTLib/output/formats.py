@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from OpenVocabCTLib.errors import InputError
+from OpenVocabCTLib.file_names import check_letter_case, check_letters
 from OpenVocabCTLib.output.atomic import os_error, probe_folder
 
 SEG_NRRD = ".seg.nrrd"
 LABEL_MAP_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
-_NIFTI = (".nii.gz", ".nii")
 DICOM_SEG = ".dcm"
 RTSTRUCT = ".rtstruct.dcm"
 DICOM_SUFFIXES = (RTSTRUCT, DICOM_SEG)  # only for a CT that was read from DICOM
@@ -48,19 +47,8 @@ def check_output(path: str | os.PathLike[str], suffixes: Sequence[str] = SEGMENT
     except OSError as error:
         raise os_error(error, path) from error
     if suffix in LABEL_MAP_SUFFIXES:
-        _check_letters(target, path)
+        check_letters(target, path.name, "rename it, or write .seg.nrrd")
     return suffix
-
-
-def _check_letters(target: Path, path: Path) -> None:
-    """Refuse a path with bytes that are no text, as Latin-1 names of other systems: SimpleITK ends the process."""
-    try:
-        str(target).encode()
-    except UnicodeEncodeError as error:
-        encoding = sys.getfilesystemencoding().upper()
-        raise InputError(
-            f"the name of {path.name} or of one of its folders is not in {encoding}", "rename it, or write .seg.nrrd"
-        ) from error
 
 
 def output_suffix(path: Path, suffixes: Sequence[str] = SEGMENTATION_SUFFIXES) -> str:
@@ -72,10 +60,7 @@ def output_suffix(path: Path, suffixes: Sequence[str] = SEGMENTATION_SUFFIXES) -
     name = path.name.lower()
     for suffix in sorted(suffixes, key=len, reverse=True):
         if name.endswith(suffix) and name != suffix:
-            if suffix in _NIFTI and path.name[-len(suffix) :] not in (suffix, suffix.upper()):
-                raise InputError(
-                    f"{path.name} ends in upper and lower case, which NIfTI forbids", f"end it with {suffix}"
-                )
+            check_letter_case(path, suffix, path.name, f"end it with {suffix}")
             return suffix
     ending = "".join(path.suffixes) or path.name
     raise InputError(

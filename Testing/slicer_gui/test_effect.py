@@ -154,7 +154,7 @@ def bench(slicer_gui: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     unwrap(made.host.widget).deleteLater()
 
 
-@pytest.mark.parametrize(
+in_every_mode = pytest.mark.parametrize(
     ("mode", "expected"),
     [
         ("set", ANSWER),
@@ -163,6 +163,9 @@ def bench(slicer_gui: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         ("intersect", SELECTED & ANSWER),
     ],
 )
+
+
+@in_every_mode
 def test_modes(bench: Bench, mode: str, expected: np.ndarray) -> None:
     bench.apply(mode)
     assert np.array_equal(bench.mask(), expected)
@@ -182,15 +185,7 @@ def set_geometry(bench: Bench, change: Any) -> None:
     content.SetConversionParameter(name, slicer.vtkSegmentationConverter.SerializeImageGeometry(image))
 
 
-@pytest.mark.parametrize(
-    ("mode", "expected"),
-    [
-        ("set", ANSWER),
-        ("add", SELECTED | ANSWER),
-        ("subtract", SELECTED & ~ANSWER),
-        ("intersect", SELECTED & ANSWER),
-    ],
-)
+@in_every_mode
 def test_modes_on_a_segment_of_coarser_voxels_than_the_geometry(bench: Bench, mode: str, expected: np.ndarray) -> None:
     def finer(image: Any) -> None:
         i, j, k = image.GetSpacing()
